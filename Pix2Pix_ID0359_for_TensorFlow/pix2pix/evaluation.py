@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The test phase: translate a folder, compare with targets where there are some, show both."""
+
+import base64
+import html
+import io
+import os
+from typing import List, NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from PIL import Image
+from tqdm import tqdm
+
+from harness.errors import UserError
+from harness.files import write_json, write_text
+from harness.images import list_images, read_image, write_image
+from pix2pix import data
+from pix2pix.serving import Translate, translate_picture
+
+
+class Job(NamedTuple):
+    """One picture to translate: its output name, a function that reads it, its source file."""
+
+    name: str
+    pair: data.Pair
+    has_target: bool
+
+
+def find_jobs(config) -> List[Job]:
+    """Returns what to translate: the pictures of --input_dir, else the pairs of val/ or test/.
+
+    Raises:
+      UserError: if there are none, or if two outputs would have one name.
+    """
+    if config.input_dir:
+        names = {}
+        for path in list_images(config.input_dir):
+            stem = os.path.splitext(os.path.basename(path))[0]
+            if stem in names:
+                text = "%s and %s would both be written as %s.png; rename one"
+                raise UserError(text % (names[stem].a, path, stem))
+            names[stem] = data.Pair(path, "")
+        return [Job(stem, pair, False) for stem, pair in names.items()]
+    split = "val" if data.has_split(config.data_path, "val") else "test"
+    pairs = data.find_pairs(config.data_path, split)
+    data.check_pairs(pairs)
+    return [Job("test_%04d" % number, pair, True) for number, pair in enumerate(pairs, 1)]
+
+
+def evaluate(config, jobs: List[Job], translate: Translate) -> dict:
+    """Translates `jobs` and writes PNGs, index.html and metrics.json into config.test_dir.
+
+    Returns:
+      {"pictures": n, and with targets "l1" (mean of |x - y| in [-1, 1]), "psnr" (dB) and "ssim"},
+      means over the pictures, taken of the 8-bit pictures that were written.
+    """
+    rows, scores = [], []
+    with Ssim() as ssim:
+        for job in tqdm(jobs, unit="picture", disable=None):
+            condition, target = _read(job, config)
+            fake = data.to_uint8(translate_picture(translate, data.to_float(condition)))
+            write_image(os.path.join(config.test_dir, job.name + ".png"), fake)
+            pictures = [condition, fake]
+            if target is not None:
+                write_image(os.path.join(config.test_dir, "targets", job.name + ".png"), target)
+                pictures.append(target)
+                scores.append(compare(fake, target, ssim))
+            rows.append((job, pictures, scores[-1] if target is not None else None))
+    metrics = {"pictures": len(rows)}
+    if scores:
+        metrics.update({key: float(np.mean([score[key] for score in scores])) for key in scores[0]})
+    each = [
+        dict(picture=job.name, source=os.path.basename(job.pair.a), **(score or {}))
+        for job, _, score in rows
+    ]
+    write_json(os.path.join(config.test_dir, "metrics.json"), {"mean": metrics, "each": each})
+    write_text(os.path.join(config.test_dir, "index.html"), page(rows, metrics))
+    return metrics
+
+
+def _read(job, config):
+    """Returns (condition, target or None), uint8, resized to test_size where it is given."""
+    if job.has_target:
+        condition, target = data.read_pair(job.pair, config)
+    else:
+        condition, target = read_image(job.pair.a, config.input_nc), None
+    side = config.test_size
+    if side:
+        condition = data.resize(condition, side, side)
+        target = None if target is None else data.resize(target, side, side)
+    return condition, target
+
+
+class Ssim:
+    """Structural similarity of two uint8 pictures; a context manager that holds its session."""
+
+    def __enter__(self):
+        self._graph = tf.Graph()
+        with self._graph.as_default():
+            self._pictures = [tf.placeholder(tf.uint8, [None, None, None]) for _ in range(2)]
+            self._value = tf.image.ssim(*self._pictures, max_val=255)
+        self._session = tf.Session(graph=self._graph)
+        return self
+
+    def __call__(self, a: np.ndarray, b: np.ndarray) -> float:
+        """Returns the similarity of `a` and `b`, uint8 [H, W, C] with at least 11 pixels a side."""
+        return float(self._session.run(self._value, dict(zip(self._pictures, (a, b)))))
+
+    def __exit__(self, *exception):
+        self._session.close()
+
+
+def compare(fake: np.ndarray, target: np.ndarray, ssim) -> dict:
+    """Returns {"l1", "psnr", "ssim"} of two uint8 [H, W, C]; equal pictures have 100 dB."""
+    difference = data.to_float(fake) - data.to_float(target)
+    square = max(float(np.mean(np.square(difference / 2.0))), 1e-10)
+    return {
+        "l1": float(np.mean(np.abs(difference))),
+        "psnr": -10.0 * float(np.log10(square)),
+        "ssim": ssim(fake, target),
+    }
+
+
+def page(rows, metrics) -> str:
+    """Returns a self-contained HTML page: inputs, outputs, targets and their scores."""
+    lines = [
+        "<!doctype html><meta charset='utf-8'><title>Pix2Pix test</title>",
+        "<style>body{font:16px sans-serif;margin:2em;max-width:60em}",
+        "td{padding:4px;vertical-align:top}img{width:100%;max-width:18em}small{color:#555}</style>",
+        "<h1>Pix2Pix test</h1><p>%s</p>" % html.escape(describe(metrics)),
+        "<table><tr><th>input<th>output<th>target",
+    ]
+    for job, pictures, score in rows:
+        lines.append(
+            "<tr>" + "".join("<td><img alt='' src='%s'>" % _embed(pixels) for pixels in pictures)
+        )
+        note = "%s (%s)" % (job.name, os.path.basename(job.pair.a))
+        if score:
+            note += ": L1 %(l1).4f, PSNR %(psnr).2f dB, SSIM %(ssim).4f" % score
+        lines.append("<tr><td colspan=3><small>%s</small>" % html.escape(note))
+    return "\n".join(lines) + "\n</table>\n"
+
+
+def _embed(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(
+        buffer, "JPEG", quality=90
+    )
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def describe(metrics: dict) -> str:
+    """Returns the result in one line."""
+    text = "%(pictures)d pictures" % metrics
+    if "l1" in metrics:
+        text += "; to the targets: L1 %(l1).4f, PSNR %(psnr).2f dB, SSIM %(ssim).4f" % metrics
+    return text

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""4x4 convolutions with stride 2 as one matrix product, for the U-Net's innermost levels.
+
+There the maps are 1 to 16 pixels wide and a kernel has up to 8 million weights. A convolution
+kernel re-packs its weights at every call, which then costs several times the arithmetic; a matrix
+product reads them once. Same result, the same variables. Padding is 1 on every side, which is
+TensorFlow's SAME here. H and W may be unknown when the graph is built, and must be even.
+"""
+
+import tensorflow.compat.v1 as tf
+
+
+def sizes(images: tf.Tensor) -> list:
+    """Returns [N, H, W, C], an int where it is known and a scalar tensor where it is not."""
+    known, dynamic = images.shape.as_list(), tf.shape(images)
+    return [dynamic[axis] if size is None else size for axis, size in enumerate(known)]
+
+
+def convolve(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Returns the convolution [N, H/2, W/2, O] of [N, H, W, C] with `kernel` [4, 4, C, O].
+
+    Every 4x4 patch becomes a row: its 4 lines are 2 lines of each of 2 neighbouring 2x2 blocks,
+    and so are its 4 columns.
+    """
+    n, h, w, c = sizes(images)
+    h, w, filters = h // 2, w // 2, kernel.shape.as_list()[3]
+    x = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    x = tf.reshape(x, [n, h + 1, (w + 1) * 4 * c])  # a block's two lines
+    x = tf.stack([tf.slice(x, [0, i, 0], [n, h, (w + 1) * 4 * c]) for i in (0, 1)], axis=2)
+    x = tf.reshape(x, [n * h, 4, w + 1, 2 * c])  # the patch's 4 lines, blocks of two columns
+    x = tf.stack([tf.slice(x, [0, 0, i, 0], [n * h, 4, w, 2 * c]) for i in (0, 1)], axis=3)
+    x = tf.transpose(tf.reshape(x, [n * h, 4, w, 4 * c]), [0, 2, 1, 3])
+    x = tf.matmul(tf.reshape(x, [n * h * w, 16 * c]), tf.reshape(kernel, [16 * c, filters]))
+    return tf.reshape(x, [n, h, w, filters])
+
+
+def deconvolve(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Returns the transposed convolution [N, 2H, 2W, O] of [N, H, W, C] with `kernel` [4, 4, O, C].
+
+    Every pixel becomes a 4x4 patch; patches lie 2 apart, so each overlaps its neighbours by half.
+    """
+    n, h, w, c = sizes(images)
+    filters = kernel.shape.as_list()[2]
+    x = tf.reshape(images, [n * h * w, c])
+    x = tf.transpose(tf.matmul(tf.reshape(kernel, [16 * filters, c]), x, transpose_b=True))
+    x = tf.reshape(x, [n, h, w, 2, 8 * filters])  # upper and lower half of each patch
+    upper, lower = tf.unstack(x, axis=3)
+    x = tf.pad(upper, [[0, 0], [0, 1], [0, 0], [0, 0]]) + tf.pad(
+        lower, [[0, 0], [1, 0], [0, 0], [0, 0]]
+    )
+    x = tf.reshape(x, [n * (h + 1), w, 2, 2, 2 * filters])  # 2 lines, left and right half
+    left, right = tf.unstack(x, axis=3)
+    x = tf.pad(left, [[0, 0], [0, 1], [0, 0], [0, 0]]) + tf.pad(
+        right, [[0, 0], [1, 0], [0, 0], [0, 0]]
+    )
+    x = tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [n, 2 * h + 2, 2 * w + 2, filters])
+    return tf.slice(x, [0, 1, 1, 0], [n, 2 * h, 2 * w, filters])

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What "full" and "performance" run for Pix2Pix and where its results are."""
+
+import dataclasses
+import os
+
+from harness.files import read_json
+from harness.options import words_for
+from pix2pix import data
+from pix2pix.config import Config
+
+# The accuracy case is the paper's 200 epochs; the performance case stays below 15 minutes anywhere.
+PRESETS = {"full": {"epoch": 200}, "performance": {"epoch": 2, "train_steps": 100, "print_freq": 1}}
+LOSS_LISTS = {"_dloss.log": "d_loss", "_gloss.log": "g_loss"}
+
+__all__ = [
+    "LOSS_LISTS",
+    "PRESETS",
+    "Config",
+    "accuracy",
+    "check_data",
+    "following",
+    "run_folder",
+    "training",
+]
+
+
+def check_data(case) -> None:
+    """Raises ValueError unless there are training pairs that can be used."""
+    pairs = data.find_pairs(case.data_path, "train")[: case.config.train_size]
+    data.check_pairs(pairs)
+    data.steps_per_epoch(pairs, case.config, case.ranks)
+
+
+def _settings(case):
+    """The model's options: what the user or the preset says, and every output below case.output."""
+    settings = {
+        "checkpoint_dir": os.path.join(case.output, "ckpt"),
+        "sample_dir": os.path.join(case.output, "sample"),
+        "test_dir": os.path.join(case.output, "test"),
+        "log_dir": os.path.join(case.output, "logs"),
+        "over_dump_path": os.path.join(case.output, "overflow_dump"),
+        "data_dump_path": os.path.join(case.output, "data_dump"),
+        "profiling_dump_path": os.path.join(case.output, "profiling"),
+    }
+    if case.settings.get("train_steps") == 0 or "epoch" not in case.settings:
+        settings["train_steps"] = 0
+    settings.update(case.settings, data_path=case.data_path)
+    return settings
+
+
+def training(case):
+    """Words of the training program."""
+    return ["main.py", "--phase=train"] + words_for(_settings(case))
+
+
+def following(case):
+    """Evaluation on val/ or test/, at the size of training, where there is one of them."""
+    if not any(data.has_split(case.data_path, split) for split in ("val", "test")):
+        print("no val/ or test/ in %s: the accuracy is not measured" % case.data_path, flush=True)
+        return []
+    settings = dict(_settings(case), test_size=case.config.test_size or case.config.fine_size)
+    settings.pop("phase", None)
+    return [["main.py", "--phase=test"] + words_for(settings)]
+
+
+def run_folder(case):
+    """Where training.json and log.jsonl are."""
+    return dataclasses.replace(
+        case.config, checkpoint_dir=_settings(case)["checkpoint_dir"]
+    ).run_folder
+
+
+def accuracy(case):
+    """The mean L1 distance to the targets; lower is better."""
+    mean = read_json(os.path.join(_settings(case)["test_dir"], "metrics.json"), {}).get("mean", {})
+    if "l1" not in mean:
+        return None
+    protocol = "mean |output - target| in [-1, 1] over %d pictures at %d pixels, dropout off" % (
+        mean["pictures"],
+        case.config.test_size or case.config.fine_size,
+    )
+    return {
+        "metric": "L1",
+        "value": mean["l1"],
+        "protocol": protocol,
+        "psnr": mean["psnr"],
+        "ssim": mean["ssim"],
+    }

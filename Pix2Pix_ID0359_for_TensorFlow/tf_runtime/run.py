@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+# Source: tools/shared/tf_runtime/run.py. The model folders hold identical copies;
+# edit the source and run "python ci/copies.py --write".
+"""One training run: session, resume, checkpoints, log, progress and stop signals.
+
+The training loop itself is an ordinary `for` in the model's training.py:
+
+    with Run(folder, config, device, group) as run:
+        for step, batch in run.steps(last_step, read_batch):
+            losses = run.session_run(fetches, {images: batch})
+            run.log(step, losses)
+"""
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import resource
+import signal
+import sys
+import time
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tqdm import tqdm
+
+from harness.ahead import Ahead
+from harness.errors import UserError
+from harness.files import read_json, write_json
+from harness.options import must_agree
+from tf_runtime import device as devices
+from tf_runtime.checkpoints import Checkpoints, checkpoint_steps
+
+
+class NotFiniteError(UserError):
+    """A loss became NaN or infinite; the message names it and the last good checkpoint."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Periods:
+    """How often a run does things, in steps; 0 is never.
+
+    Attributes:
+      log: a line in log.jsonl and on the screen.
+      save: a checkpoint.
+      keep: how many of the newest checkpoints stay.
+      keep_every: the checkpoints of every so many steps stay as well.
+    """
+
+    log: int = 50
+    save: int = 500
+    keep: int = 3
+    keep_every: int = 0
+
+
+class Run:
+    """A training run in `folder`; a context manager. Build the whole graph before entering it.
+
+    Args:
+      folder: takes config.json, log.jsonl, training.json and the checkpoints.
+      config: the options; those that may not change are compared on resume.
+      device: from `device.choose`.
+      group: from `ranks.connect`.
+      periods: how often to log and save.
+      resume: whether to go on where the checkpoints in `folder` end.
+      name: first part of the checkpoints' names.
+      summaries: folder for TensorBoard, or "".
+      mixlist_file: see `device.session_config`.
+    """
+
+    def __init__(
+        self,
+        folder,
+        config,
+        device,
+        group,
+        periods,
+        resume,
+        name="model",
+        summaries="",
+        mixlist_file="",
+    ):
+        self.folder, self._config, self._device, self._group = folder, config, device, group
+        self._periods, self._resume, self._name = periods, resume, name
+        self._summaries, self._mixlist_file = summaries, mixlist_file
+        self.first_step, self.stopped = 1, False
+        self._step_seconds, self._step_begin, self._first_step_seconds = [], None, None
+        self._losses, self._signal, self._bar, self._log, self._writer = {}, None, None, None, None
+
+    def __enter__(self):
+        if self._group.rank == 0:
+            self._check_folder()
+        self._build()
+        session_config = devices.session_config(self._device, self._mixlist_file)
+        self._group.start(session_config)
+        self.session = tf.Session(target=self._group.target, config=session_config)
+        try:
+            self._initialise()
+        except BaseException:
+            self.session.close()
+            raise
+        self._handlers = {
+            s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self
+
+    def _check_folder(self):
+        """Refuses a folder with another run in it; compares the settings of a run to be resumed."""
+        before = read_json(os.path.join(self.folder, "config.json"))
+        steps = checkpoint_steps(self.folder, self._name)
+        if steps and not self._resume:
+            text = "%s holds a run up to step %d; add --continue_train or choose another folder"
+            raise UserError(text % (self.folder, steps[-1]))
+        if steps and before:
+            now, then = json.loads(json.dumps(must_agree(self._config))), before["must_agree"]
+            changed = [
+                "--%s was %s and is %s" % (k, then.get(k), v)
+                for k, v in now.items()
+                if then.get(k) != v
+            ]
+            if changed:
+                text = "the run in %s has other settings: %s; give those or choose another folder"
+                raise UserError(text % (self.folder, ", ".join(changed)))
+            for key, value in self._surroundings().items():
+                if before["surroundings"].get(key) != value:
+                    text = "%s was %s and is %s: going on, but not bit-identical to a run in one go"
+                    print(text % (key, before["surroundings"].get(key), value), flush=True)
+        write_json(
+            os.path.join(self.folder, "config.json"),
+            {
+                "must_agree": must_agree(self._config),
+                "options": dataclasses.asdict(self._config),
+                "surroundings": self._surroundings(),
+            },
+        )
+
+    def _surroundings(self):
+        return {
+            "tensorflow": tf.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "device": self._device.name,
+            "precision": self._device.mixed or "float32",
+            "threads": self._device.threads,
+            "ranks": self._group.size,
+        }
+
+    def _build(self):
+        step = tf.train.get_or_create_global_step()
+        self._step_value = tf.placeholder(tf.int64, [])
+        self._set_step = tf.assign(step, self._step_value)
+        variables = tf.global_variables()
+        periods = self._periods
+        self.checkpoints = Checkpoints(
+            self.folder, self._name, variables, periods.keep, periods.keep_every
+        )
+        self._broadcast = self._group.broadcast(variables)
+        self._my_vote, self._vote = self._group.stop_vote()
+        self._read_step, self._init = step, tf.global_variables_initializer()
+
+    def _initialise(self):
+        self.session.run(self._init)
+        if self._group.rank == 0:
+            done = self.checkpoints.restore_newest(self.session) if self._resume else None
+            if self._resume:
+                print(
+                    "continuing after step %d" % done
+                    if done
+                    else "no checkpoint yet: starting at step 1",
+                    flush=True,
+                )
+        self._group.run(self.session, self._broadcast)
+        self.first_step = int(self.session.run(self._read_step)) + 1
+        if self._group.rank == 0:
+            path = os.path.join(self.folder, "log.jsonl")
+            self._log = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+            if self._summaries:
+                self._writer = tf.summary.FileWriter(self._summaries)
+
+    def _on_signal(self, number, frame):
+        if self._signal:  # asked twice: leave at once
+            raise KeyboardInterrupt
+        self._signal = number
+
+    def steps(self, last_step: int, read_batch):
+        """Yields (step, read_batch(step)) for the steps to do; saves; stops when asked to.
+
+        Args:
+          last_step: the number of the last step; the first one ever is 1.
+          read_batch: makes a step's data from its number alone; called ahead in other threads.
+        """
+        show = self._group.rank == 0 and (
+            sys.stderr.isatty() or os.environ.get("PROGRESS_BAR") == "1"
+        )
+        self._begin = time.perf_counter()
+        self._bar = tqdm(
+            total=last_step, initial=self.first_step - 1, disable=not show, unit="step"
+        )
+        step, saved = self.first_step - 1, self.first_step - 1
+        with Ahead(read_batch, last_step) as ahead:
+            while step < last_step and not self.stopped:
+                step += 1
+                self._step_begin = time.perf_counter()
+                yield step, ahead(step)
+                self._bar.update()
+                if self._periods.save and step % self._periods.save == 0:
+                    saved = self._save(step)
+        if saved < step:
+            self._save(step)
+        self._bar.close()
+        if self.stopped:
+            self.print("stopped at step %d" % step)
+        self._write_training(step, ahead.waited)
+
+    def _save(self, step):
+        if self._group.rank == 0:
+            self.session.run(self._set_step, {self._step_value: step})
+            self.checkpoints.save(self.session, step)
+        return step
+
+    def session_run(self, fetches, feed=None):
+        """Runs a step: as session.run, together with all ranks and their wish to stop."""
+        feed = dict(feed or {})
+        feed[self._my_vote] = 1.0 if self._signal else 0.0
+        values, vote = self._group.run(self.session, (fetches, self._vote), feed)
+        self.stopped = bool(vote > 0)
+        return values
+
+    def log(self, step: int, losses: dict, **more) -> bool:
+        """Ends the step's time; records it where one is due, and then returns True.
+
+        Args:
+          step: the step just done.
+          losses: {name: value}; every value must be finite.
+          **more: further numbers of the record, such as learning rates.
+
+        Raises:
+          NotFiniteError: if a loss is NaN or infinite.
+        """
+        seconds = time.perf_counter() - self._step_begin
+        if self._first_step_seconds is None:
+            self._first_step_seconds = seconds
+        else:
+            self._step_seconds.append(seconds)
+        self._losses = {name: float(value) for name, value in losses.items()}
+        for name, value in self._losses.items():
+            if not math.isfinite(value):
+                steps = self.checkpoints.steps()
+                text = "%s is %s at step %d; the last good checkpoint is that of step %s"
+                raise NotFiniteError(text % (name, value, step, steps[-1] if steps else "none"))
+        self._bar.set_postfix(self._losses, refresh=False)
+        if self._group.rank or not self._periods.log or step % self._periods.log:
+            return False
+        rate = self._config.batch_size * self._group.size / seconds
+        record = dict(step=step, **self._losses)
+        record.update(more, seconds_per_step=round(seconds, 6), images_per_second=round(rate, 4))
+        self._log.write(json.dumps(record) + "\n")
+        self._log.flush()
+        if self._writer:
+            values = [
+                tf.Summary.Value(tag=name, simple_value=value)
+                for name, value in record.items()
+                if name != "step"
+            ]
+            self._writer.add_summary(tf.Summary(value=values), step)
+        return True
+
+    def seconds(self) -> float:
+        """Returns the seconds since the loop began."""
+        return time.perf_counter() - self._begin
+
+    def print(self, line: str) -> None:
+        """Prints a line above the progress bar; on rank 0 only."""
+        if self._group.rank == 0:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
+
+    def _write_training(self, step, waited):
+        """Writes training.json: what a case needs to know about the run."""
+        if self._group.rank:
+            return
+        # The first two steps compile and warm up; a very short run has no others.
+        seconds = self._step_seconds[1:] or self._step_seconds or None
+        mean = float(np.mean(seconds)) if seconds else None
+        images, duration = self._config.batch_size * self._group.size, self.seconds()
+        write_json(
+            os.path.join(self.folder, "training.json"),
+            {
+                "steps": step,
+                "first_step": self.first_step,
+                "stopped": self.stopped,
+                "first_step_seconds": self._first_step_seconds,
+                "seconds_per_step": mean,
+                "images_per_second": images / mean if mean else None,
+                "share_of_time_waiting_for_data": round(waited / duration, 4),
+                "duration_seconds": duration,
+                "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                "losses": self._losses,
+                "ranks": self._group.size,
+                "batch": images,
+                "surroundings": self._surroundings(),
+            },
+        )
+
+    def __exit__(self, *exception):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        if self._bar is not None:
+            self._bar.close()
+        for stream in (self._log, self._writer):
+            if stream:
+                stream.close()
+        self.session.close()
