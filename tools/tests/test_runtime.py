@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Device, precision, checkpoints and collectives, without a model."""
+
+import json
+import os
+import sys
+import types
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from harness.errors import UserError
+from harness.launch import launch
+from harness.options import PlatformOptions
+from tf_runtime import device as devices
+from tf_runtime import ranks
+from tf_runtime.checkpoints import CheckpointError, Checkpoints, checkpoint_steps
+
+
+@pytest.fixture(autouse=True)
+def _graph():
+    tf.logging.set_verbosity(tf.logging.ERROR)
+    tf.disable_v2_behavior()
+    with tf.Graph().as_default():
+        yield
+
+
+def _device(name="cpu", mixed="", **options):
+    return devices.Device(name, mixed, PlatformOptions(**options), 1)
+
+
+def test_full_precision_is_said_and_done(capsys):
+    chosen = devices.choose(PlatformOptions(device="cpu", precision_mode="force_fp32", threads=1))
+    assert (chosen.name, chosen.mixed, chosen.threads) == ("cpu", "", 1)
+    assert capsys.readouterr().out == "device: cpu, float32\n"
+
+
+def test_mixed_precision_on_a_cpu_says_what_it_does(capsys):
+    chosen = devices.choose(PlatformOptions(device="cpu"))
+    printed = capsys.readouterr().out
+    with open("/proc/cpuinfo") as file:
+        text = file.read()
+    able = tf.__version__.startswith("2") and ("avx512_bf16" in text or "amx_bf16" in text)
+    assert chosen.mixed == ("bfloat16" if able else "")
+    assert ("mixed bfloat16" in printed) == able
+    assert able or "has no bfloat16" in printed
+
+
+@pytest.mark.parametrize("name", ["npu", "gpu"])
+def test_a_device_that_is_not_there_is_an_error(name):
+    with pytest.raises(UserError, match="--device %s" % name):
+        devices.choose(PlatformOptions(device=name))
+
+
+def test_switches_without_effect_are_named_once(capsys):
+    devices.choose(PlatformOptions(device="cpu", profiling=True, over_dump=True))
+    assert "--over_dump, --profiling: no effect on a cpu" in capsys.readouterr().out
+
+
+def test_npu_parameters_have_the_documented_keys_and_types(tmp_path):
+    paths = {key: str(tmp_path / key) for key in ("over_dump_path", "profiling_dump_path")}
+    device = _device("npu", "npu", profiling=True, over_dump=True, autotune=True, **paths)
+    config = devices.session_config(device, mixlist_file="/x/ops_info.json")
+    rewrite = config.graph_options.rewrite_options
+    (optimizer,) = rewrite.custom_optimizers
+    values = optimizer.parameter_map
+    assert optimizer.name == "NpuOptimizer"
+    assert (rewrite.remapping, rewrite.memory_optimization) == (2, 2)
+    assert values["use_off_line"].b is True
+    assert values["precision_mode"].s == b"allow_mix_precision"
+    assert values["modify_mixlist"].s == b"/x/ops_info.json"
+    assert values["enable_dump_debug"].b is True
+    assert values["dump_debug_mode"].s == b"all"
+    assert values["dump_path"].s == paths["over_dump_path"].encode()
+    assert values["profiling_mode"].b is True
+    assert json.loads(values["profiling_options"].s)["training_trace"] == "on"
+    assert values["aoe_mode"].s == b"2"
+    assert "enable_dump" not in values
+    assert os.path.isdir(paths["over_dump_path"])
+    with tf.Session(config=config) as session:  # stock TensorFlow ignores the NPU's optimiser
+        assert session.run(tf.constant(3)) == 3
+
+
+def _fake_npu_bridge(monkeypatch):
+    """Modules with the three names that device.py uses; records how they are called."""
+    calls = []
+
+    def record(name):
+        def make(optimizer_or_value, *words, **options):
+            calls.append((name, words, options))
+            return optimizer_or_value
+
+        return make
+
+    parts = ["npu_bridge", "npu_bridge.estimator", "npu_bridge.estimator.npu"]
+    leaves = {
+        "npu_loss_scale_manager": ["ExponentialUpdateLossScaleManager", "FixedLossScaleManager"],
+        "npu_loss_scale_optimizer": ["NPULossScaleOptimizer"],
+        "npu_optimizer": ["NPUDistributedOptimizer"],
+    }
+    for part in parts:
+        monkeypatch.setitem(sys.modules, part, types.ModuleType(part))
+    for leaf, names in leaves.items():
+        module = types.ModuleType(leaf)
+        for name in names:
+            setattr(module, name, record(name))
+        monkeypatch.setitem(sys.modules, parts[-1] + "." + leaf, module)
+    return calls
+
+
+@pytest.mark.parametrize("scale", [0.0, 1024.0])
+def test_npu_optimisers_are_wrapped_in_the_documented_order(monkeypatch, scale):
+    calls = _fake_npu_bridge(monkeypatch)
+    x = tf.get_variable("x", [], initializer=tf.ones_initializer())
+    device = _device("npu", "npu", loss_scale=scale)
+    optimizer = tf.train.GradientDescentOptimizer(0.1)
+    devices.minimize(optimizer, tf.square(x), [x], device, ranks.Group(0, 2, (), "npu"), "train")
+    managers = ["FixedLossScaleManager" if scale else "ExponentialUpdateLossScaleManager"]
+    assert [call[0] for call in calls] == ["NPUDistributedOptimizer"] + managers + [
+        "NPULossScaleOptimizer"
+    ]
+    assert calls[-1][2] == {"is_distributed": True}
+    assert scale or calls[1][1] == (1000, 2, 2, 0.5)
+
+
+@pytest.mark.parametrize(("mixed", "scale"), [("", 0.0), ("amp", 0.0), ("amp", 8.0)])
+def test_minimize_takes_the_same_step_with_and_without_loss_scaling(mixed, scale):
+    x = tf.get_variable("x", [3], initializer=tf.random_normal_initializer(seed=1))
+    device = _device("gpu" if mixed else "cpu", mixed, loss_scale=scale)
+    optimizer = tf.train.GradientDescentOptimizer(0.1)
+    group = ranks.Group(0, 1, (), "cpu")
+    step = devices.minimize(optimizer, tf.reduce_sum(tf.square(x)), [x], device, group, "train")
+    with tf.Session(config=devices.session_config(device)) as session:
+        session.run(tf.global_variables_initializer())
+        before = session.run(x)
+        session.run(step)
+        np.testing.assert_allclose(session.run(x), 0.8 * before, rtol=1e-6)
+    names = {v.op.name for v in tf.global_variables()}
+    assert any("loss_scale" in name for name in names) == (mixed == "amp" and not scale)
+
+
+def test_checkpoints_keep_the_newest_and_those_for_good(tmp_path):
+    x = tf.get_variable("x", [4], initializer=tf.random_normal_initializer(seed=1))
+    checkpoints = Checkpoints(str(tmp_path), "model", [x], keep=2, keep_every=4)
+    with tf.Session() as session:
+        session.run(x.initializer)
+        values = {}
+        for step in range(1, 8):
+            values[step] = session.run(tf.assign_add(x, [1.0, 2.0, 3.0, 4.0]))
+            checkpoints.save(session, step)
+        assert checkpoint_steps(str(tmp_path), "model") == [4, 6, 7]
+        assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "model-7")
+        with (tmp_path / "model-7.data-00000-of-00001").open("r+b") as file:
+            file.write(b"\xff\xff\xff")  # as long as before, but not what was written
+        assert checkpoints.restore_newest(session) == 6
+        np.testing.assert_array_equal(session.run(x), values[6])
+
+
+def test_nothing_but_damaged_checkpoints_is_an_error(tmp_path):
+    x = tf.get_variable("x", [4])
+    checkpoints = Checkpoints(str(tmp_path), "model", [x])
+    (tmp_path / "model-3.index").write_bytes(b"")
+    with tf.Session() as session, pytest.raises(CheckpointError, match="no usable checkpoint"):
+        checkpoints.restore_newest(session)
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"RANK_SIZE": "2", "RANK_ID": "2"}, "RANK_ID 2 with RANK_SIZE 2"),
+        ({"RANK_SIZE": "2", "RANK_ID": "0"}, "RANK_SIZE 2 needs as many RANK_ADDRESSES"),
+    ],
+)
+def test_wrong_ranks_are_an_error(monkeypatch, environment, sentence):
+    monkeypatch.delenv("RANK_ADDRESSES", raising=False)
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(UserError, match=sentence):
+        ranks.connect("cpu")
+
+
+def test_one_rank_needs_no_environment(monkeypatch):
+    for key in ("RANK_SIZE", "RANK_ID", "RANK_ADDRESSES"):
+        monkeypatch.delenv(key, raising=False)
+    group = ranks.connect("cpu")
+    assert (group.rank, group.size) == (0, 1)
+
+
+PROGRAM = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import tensorflow.compat.v1 as tf
+tf.disable_v2_behavior()
+from tf_runtime import ranks
+group = ranks.connect("cpu")
+x = tf.get_variable("x", [2], initializer=tf.constant_initializer(float(group.rank + 5)))
+((mean, _),) = group.average_gradients([(tf.constant([1.0, 3.0]) * (group.rank + 1), x)], "g")
+share, init = group.broadcast([x]), tf.global_variables_initializer()
+step = group.guard(tf.group(mean))
+config = tf.ConfigProto()
+group.start(config)
+with tf.Session(group.target, config=config) as session:
+    session.run(init)
+    group.run(session, share)
+    value, _ = group.run(session, [mean, step])
+    print("rank", group.rank, "mean", value.tolist(), "x", session.run(x).tolist())
+sys.exit(7 if sys.argv[2] == str(group.rank) else 0)
+"""
+
+
+@pytest.mark.parametrize(("failing", "status"), [("none", 0), ("1", 7)])
+def test_two_ranks_average_and_share_through_the_launcher(tmp_path, failing, status):
+    logs = [str(tmp_path / "logs" / name) for name in ("0.log", "1.log")]
+    words = [
+        sys.executable,
+        "-c",
+        PROGRAM,
+        os.path.dirname(os.path.dirname(ranks.__file__)),
+        failing,
+    ]
+    assert launch(words, logs) == status
+    for rank, log in enumerate(logs):
+        with open(log) as file:
+            assert "rank %d mean [1.5, 4.5] x [5.0, 5.0]" % rank in file.read()
+
+
+def test_a_log_has_lines_without_progress_bars(tmp_path):
+    code = (
+        "import sys; sys.stdout.write('bar 1%\\rbar 2%\\rline one\\nline two\\nend'); sys.exit(3)"
+    )
+    log = str(tmp_path / "a.log")
+    assert launch([sys.executable, "-c", code], [log]) == 3
+    with open(log) as file:
+        assert file.read() == "line one\nline two\nend"
