@@ -61,6 +61,7 @@ def evaluate(config, jobs: List[Job], translate: Translate) -> dict:
             condition, target = _read(job, config)
             fake = data.to_uint8(translate_picture(translate, data.to_float(condition)))
             write_image(os.path.join(config.test_dir, job.name + ".png"), fake)
+            write_image(os.path.join(config.test_dir, "inputs", job.name + ".png"), condition)
             pictures = [condition, fake]
             if target is not None:
                 write_image(os.path.join(config.test_dir, "targets", job.name + ".png"), target)

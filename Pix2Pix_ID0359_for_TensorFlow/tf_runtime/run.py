@@ -34,7 +34,7 @@ from tf_runtime.checkpoints import Checkpoints, checkpoint_steps
 
 
 class NotFiniteError(UserError):
-    """A loss became NaN or infinite; the message names it and the last good checkpoint."""
+    """A loss or variable became NaN or infinite; the message names it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +155,8 @@ class Run:
         self.checkpoints = Checkpoints(
             self.folder, self._name, variables, periods.keep, periods.keep_every
         )
+        floats = [variable for variable in variables if variable.dtype.is_floating]
+        self._finite = {v.op.name: tf.reduce_all(tf.is_finite(v)) for v in floats}
         self._broadcast = self._group.broadcast(variables)
         self._my_vote, self._vote = self._group.stop_vote()
         self._read_step, self._init = step, tf.global_variables_initializer()
@@ -179,7 +181,7 @@ class Run:
                 self._writer = tf.summary.FileWriter(self._summaries)
 
     def _on_signal(self, number, frame):
-        if self._signal:  # asked twice: leave at once
+        if self._signal and number == signal.SIGINT:  # Ctrl-C again: leave at once
             raise KeyboardInterrupt
         self._signal = number
 
@@ -213,8 +215,18 @@ class Run:
             self.print("stopped at step %d" % step)
         self._write_training(step, ahead.waited)
 
+    def _not_finite(self, what):
+        steps = self.checkpoints.steps()
+        last = (
+            "the last good checkpoint is that of step %d" % steps[-1] if steps else "none is saved"
+        )
+        raise NotFiniteError("%s; %s" % (what, last))
+
     def _save(self, step):
         if self._group.rank == 0:
+            for name, finite in self.session.run(self._finite).items():
+                if not finite:
+                    self._not_finite("%s is not finite after step %d" % (name, step))
             self.session.run(self._set_step, {self._step_value: step})
             self.checkpoints.save(self.session, step)
         return step
@@ -246,9 +258,7 @@ class Run:
         self._losses = {name: float(value) for name, value in losses.items()}
         for name, value in self._losses.items():
             if not math.isfinite(value):
-                steps = self.checkpoints.steps()
-                text = "%s is %s at step %d; the last good checkpoint is that of step %s"
-                raise NotFiniteError(text % (name, value, step, steps[-1] if steps else "none"))
+                self._not_finite("%s is %s at step %d" % (name, value, step))
         self._bar.set_postfix(self._losses, refresh=False)
         if self._group.rank or not self._periods.log or step % self._periods.log:
             return False
