@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the Python environments of the checks below .venv/ and prints the Python of one.
+
+`python3 ci/environments.py tf2` makes .venv/tf2 (Python 3.11, current TensorFlow), `tf1` makes
+.venv/tf1 (Python 3.7, TensorFlow 1.15.5), both from the folders' own requirements.txt. An
+environment is made anew when a requirement or the Python changed. The path of its Python goes to
+stdout, all else to stderr. Exit status 3: there is no Python of the version that is needed.
+"""
+
+import argparse
+import hashlib
+import pathlib
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+VERSIONS = {"tf2": "3.11", "tf1": "3.7"}
+NO_PYTHON = 3
+
+
+def find_python(version: str) -> str:
+    """Returns the path of a working Python of `version`, or "" where there is none.
+
+    It is looked for on the PATH, among pyenv's versions, and with uv.
+    """
+    candidates = [shutil.which("python" + version), sys.executable, shutil.which("python3")]
+    candidates += sorted(pathlib.Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    uv = shutil.which("uv")
+    if uv and not any(_is_version(path, version) for path in candidates if path):
+        subprocess.run([uv, "python", "install", version], stdout=sys.stderr, check=False)
+        found = subprocess.run([uv, "python", "find", version], capture_output=True, text=True)
+        candidates.append(found.stdout.strip())
+    return next((str(path) for path in candidates if path and _is_version(path, version)), "")
+
+
+def _is_version(path, version) -> bool:
+    code = "import sys, venv; print('%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run([str(path), "-c", code], capture_output=True, text=True, check=False)
+    except OSError:
+        return False
+    return done.stdout.strip() == version
+
+
+def requirement_files(name: str) -> list:
+    """Returns the requirement files of environment `name`."""
+    folders = sorted(ROOT.glob("*_for_TensorFlow"))
+    return [folder / "requirements.txt" for folder in folders] + [ROOT / "ci" / "requirements.txt"]
+
+
+def make(name: str, python: str) -> pathlib.Path:
+    """Makes .venv/<name> unless it is up to date; returns the path of its Python."""
+    folder, files = ROOT / ".venv" / name, requirement_files(name)
+    digest = hashlib.sha256(python.encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    stamp = folder / "made-from.txt"
+    if stamp.exists() and stamp.read_text() == digest.hexdigest():
+        return folder / "bin" / "python"
+    print(f"making {folder} with {python}", file=sys.stderr)
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([python, "-m", "venv", folder], stdout=sys.stderr, check=True)
+    words = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--prefer-binary"]
+    words += ["--disable-pip-version-check"]
+    for file in files:
+        words += ["-r", file]
+    subprocess.run(words, stdout=sys.stderr, check=True)
+    stamp.write_text(digest.hexdigest())
+    return folder / "bin" / "python"
+
+
+def main() -> int:
+    """Makes the environment named on the command line and prints its Python."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=sorted(VERSIONS))
+    name = parser.parse_args().name
+    python = find_python(VERSIONS[name])
+    if not python:
+        print(f"no Python {VERSIONS[name]} on the PATH, in pyenv or through uv", file=sys.stderr)
+        return NO_PYTHON
+    try:
+        print(make(name, python))
+    except subprocess.CalledProcessError as error:
+        print(f"cannot make .venv/{name}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
