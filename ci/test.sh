@@ -14,6 +14,6 @@ for python in "$tf2" ${tf1:+"$tf1"}; do
     echo "== $("$python" -c 'import platform; print("Python", platform.python_version())')"
     "$python" -m pytest -q tools/tests
     for test in *_for_TensorFlow/test/test_reference.py; do "$python" -m pytest -q "$test"; done
-    "$python" ci/isolation.py --run "$python"
+    "$tf2" ci/isolation.py --run "$python"
 done
-[ -n "$tf1" ] || echo "the TensorFlow 1.15 leg was skipped: there is no Python 3.7 on the PATH, in pyenv or uv"
+[ -n "$tf1" ] || echo "TensorFlow 1.15 was skipped: no Python 3.7 on the PATH, in pyenv or through uv"

@@ -6,7 +6,8 @@
 `python3 -m harness.cases full|performance RANKS --data_path=...`. What a case runs is written in
 the folder's test/cases.py, which provides
 
-  Config, PRESETS                the options, and {preset: {option: value}} that differ from them
+  Config                         the model's options
+  settings(preset, given)        {option: value} that differ from its defaults; `given` by the user
   check_data(case)               raises ValueError that says what is wrong with case.data_path
   training(case)                 words of the training program
   following(case)                lists of words of the programs after it
@@ -85,8 +86,7 @@ def read_case(preset: str, ranks: int, argv: List[str], module):
     classes = [CaseOptions, module.Config]
     text = "%s: the %s case on %d device(s)." % (os.path.basename(ROOT), preset, ranks)
     (options, config), (_, given) = parse_several(classes, argv, prog, text)
-    settings = dict(module.PRESETS[preset])
-    settings.update(given)
+    settings = module.settings(preset, given)
     device = os.environ.get("ASCEND_DEVICE_ID") or "0"
     output = options.output_path or os.path.join(ROOT, "test", "output", device)
     case = Case(

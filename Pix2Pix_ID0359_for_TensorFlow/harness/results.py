@@ -25,7 +25,9 @@ def write_results(
     """
     folder = module.run_folder(case)
     training = read_json(os.path.join(folder, "training.json"), {})
-    log = read_jsonl(os.path.join(folder, "log.jsonl"))
+    # A run that was killed and resumed did some steps twice: the later record counts.
+    log = {record["step"]: record for record in read_jsonl(os.path.join(folder, "log.jsonl"))}
+    log = [log[step] for step in sorted(log)]
     accuracy = module.accuracy(case)
     for file_ending, loss in module.LOSS_LISTS.items():
         lines = ["%.8f\n" % record[loss] for record in log]

@@ -59,6 +59,8 @@ def evaluate(config, jobs: List[Job], translate: Translate) -> dict:
     with Ssim() as ssim:
         for job in tqdm(jobs, unit="picture", disable=None):
             condition, target = _read(job, config)
+            if not rows:
+                _warn_of_scale(condition, config)
             fake = data.to_uint8(translate_picture(translate, data.to_float(condition)))
             write_image(os.path.join(config.test_dir, job.name + ".png"), fake)
             write_image(os.path.join(config.test_dir, "inputs", job.name + ".png"), condition)
@@ -78,6 +80,14 @@ def evaluate(config, jobs: List[Job], translate: Translate) -> dict:
     write_json(os.path.join(config.test_dir, "metrics.json"), {"mean": metrics, "each": each})
     write_text(os.path.join(config.test_dir, "index.html"), page(rows, metrics))
     return metrics
+
+
+def _warn_of_scale(pixels, config):
+    height, width = pixels.shape[:2]
+    if not config.test_size and max(height, width) > 1.5 * config.load_size:
+        text = "pictures of %dx%d are translated at their own size; if training shrank such ones"
+        text += " to %d, add --test_size=%d to translate them at that scale"
+        print(text % (width, height, config.load_size, config.fine_size), flush=True)
 
 
 def _read(job, config):

@@ -145,13 +145,14 @@ def train(config) -> None:
             config,
             device,
             group,
+            last_step,
             periods,
             resume=config.continue_train,
             name="pix2pix.model",
             summaries=config.log_dir,
             mixlist_file=config.mixlist_file,
         ) as run:
-            for step, (conditions, targets) in run.steps(last_step, read_batch):
+            for step, (conditions, targets) in run.steps(read_batch):
                 epoch, index = divmod(step - 1, per_epoch)
                 rate = learning_rate(config, epoch + index / per_epoch)
                 feed = {graph.conditions: conditions, graph.targets: targets}

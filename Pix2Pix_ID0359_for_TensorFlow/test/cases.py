@@ -9,20 +9,18 @@ from harness.options import words_for
 from pix2pix import data
 from pix2pix.config import Config
 
-# The accuracy case is the paper's 200 epochs; the performance case stays below 15 minutes anywhere.
-PRESETS = {"full": {"epoch": 200}, "performance": {"epoch": 2, "train_steps": 100, "print_freq": 1}}
 LOSS_LISTS = {"_dloss.log": "d_loss", "_gloss.log": "g_loss"}
 
-__all__ = [
-    "LOSS_LISTS",
-    "PRESETS",
-    "Config",
-    "accuracy",
-    "check_data",
-    "following",
-    "run_folder",
-    "training",
-]
+__all__ = ["LOSS_LISTS", "Config", "accuracy", "check_data", "following", "run_folder", "settings"]
+__all__ += ["training"]
+
+
+def settings(preset, given):
+    """The accuracy case is the paper's 200 epochs; the performance case takes minutes anywhere."""
+    values = {"epoch": 200} if preset == "full" else {"train_steps": 100, "print_freq": 1}
+    if "epoch" in given:
+        values.pop("train_steps", None)
+    return dict(values, **given)
 
 
 def check_data(case) -> None:
@@ -32,9 +30,9 @@ def check_data(case) -> None:
     data.steps_per_epoch(pairs, case.config, case.ranks)
 
 
-def _settings(case):
-    """The model's options: what the user or the preset says, and every output below case.output."""
-    settings = {
+def _options(case):
+    """The options of main.py: case.settings, and every output below case.output."""
+    options = {
         "checkpoint_dir": os.path.join(case.output, "ckpt"),
         "sample_dir": os.path.join(case.output, "sample"),
         "test_dir": os.path.join(case.output, "test"),
@@ -43,15 +41,14 @@ def _settings(case):
         "data_dump_path": os.path.join(case.output, "data_dump"),
         "profiling_dump_path": os.path.join(case.output, "profiling"),
     }
-    if case.settings.get("train_steps") == 0 or "epoch" not in case.settings:
-        settings["train_steps"] = 0
-    settings.update(case.settings, data_path=case.data_path)
-    return settings
+    options["blacklist_path"] = case.root  # ops_info.json
+    options.update(case.settings, data_path=case.data_path)
+    return options
 
 
 def training(case):
     """Words of the training program."""
-    return ["main.py", "--phase=train"] + words_for(_settings(case))
+    return ["main.py", "--phase=train"] + words_for(_options(case))
 
 
 def following(case):
@@ -59,21 +56,21 @@ def following(case):
     if not any(data.has_split(case.data_path, split) for split in ("val", "test")):
         print("no val/ or test/ in %s: the accuracy is not measured" % case.data_path, flush=True)
         return []
-    settings = dict(_settings(case), test_size=case.config.test_size or case.config.fine_size)
-    settings.pop("phase", None)
-    return [["main.py", "--phase=test"] + words_for(settings)]
+    options = dict(_options(case), test_size=case.config.test_size or case.config.fine_size)
+    options.pop("phase", None)
+    return [["main.py", "--phase=test"] + words_for(options)]
 
 
 def run_folder(case):
     """Where training.json and log.jsonl are."""
     return dataclasses.replace(
-        case.config, checkpoint_dir=_settings(case)["checkpoint_dir"]
+        case.config, checkpoint_dir=_options(case)["checkpoint_dir"]
     ).run_folder
 
 
 def accuracy(case):
     """The mean L1 distance to the targets; lower is better."""
-    mean = read_json(os.path.join(_settings(case)["test_dir"], "metrics.json"), {}).get("mean", {})
+    mean = read_json(os.path.join(_options(case)["test_dir"], "metrics.json"), {}).get("mean", {})
     if "l1" not in mean:
         return None
     protocol = "mean |output - target| in [-1, 1] over %d pictures at %d pixels, dropout off" % (

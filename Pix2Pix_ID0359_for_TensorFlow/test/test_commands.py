@@ -152,6 +152,14 @@ def test_a_case_fails_when_its_training_fails(dataset, tmp_path):
     assert (tmp_path / "out" / (os.path.basename(FOLDER) + "_bs1_1p_acc.log")).exists()
 
 
+def test_epochs_on_the_command_line_lift_the_performance_cases_limit_of_steps():
+    import cases
+
+    assert cases.settings("performance", {})["train_steps"] == 100
+    assert "train_steps" not in cases.settings("performance", {"epoch": 3})
+    assert cases.settings("full", {"train_steps": 7}) == {"epoch": 200, "train_steps": 7}
+
+
 def test_help_lists_the_options_of_case_and_model(tmp_path):
     done = _case("train_full_8p.sh", "--help", cwd=tmp_path)
     assert done.returncode == 0

@@ -158,6 +158,21 @@ def test_after_a_kill_in_mid_save_the_checkpoint_before_is_used(undisturbed, tmp
     _assert_equal(_tensors(reference, 6), _tensors(tmp_path, 6))
 
 
+def test_a_complete_run_is_left_as_it_is(undisturbed):
+    dataset, out, _ = undisturbed
+    folder = out / "ckpt" / "facades_2_256"
+    before = {path.name: path.stat().st_mtime for path in folder.iterdir()}
+    done = run("main.py", *_train(dataset, out, 6), cwd=out)
+    assert done.returncode == 0
+    assert "is complete: 6 steps" in done.stdout
+    after = {path.name: path.stat().st_mtime for path in folder.iterdir()}
+    before.pop("config.json")
+    assert {name: after[name] for name in before if name != "log.jsonl"} == {
+        name: time for name, time in before.items() if name != "log.jsonl"
+    }
+    assert len((folder / "log.jsonl").read_text().splitlines()) == 6
+
+
 def test_a_run_is_neither_overwritten_nor_continued_with_other_settings(undisturbed, tmp_path):
     dataset, reference, _ = undisturbed
     shutil.copytree(str(reference / "ckpt"), str(tmp_path / "ckpt"))

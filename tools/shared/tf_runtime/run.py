@@ -5,8 +5,8 @@
 
 The training loop itself is an ordinary `for` in the model's training.py:
 
-    with Run(folder, config, device, group) as run:
-        for step, batch in run.steps(last_step, read_batch):
+    with Run(folder, config, device, group, last_step, Periods(), resume=True) as run:
+        for step, batch in run.steps(read_batch):
             losses = run.session_run(fetches, {images: batch})
             run.log(step, losses)
 """
@@ -15,7 +15,6 @@ import dataclasses
 import json
 import math
 import os
-import platform
 import resource
 import signal
 import sys
@@ -27,10 +26,10 @@ from tqdm import tqdm
 
 from harness.ahead import Ahead
 from harness.errors import UserError
-from harness.files import read_json, write_json
-from harness.options import must_agree
+from harness.files import write_json
 from tf_runtime import device as devices
-from tf_runtime.checkpoints import Checkpoints, checkpoint_steps
+from tf_runtime import settings
+from tf_runtime.checkpoints import Checkpoints
 
 
 class NotFiniteError(UserError):
@@ -62,6 +61,7 @@ class Run:
       config: the options; those that may not change are compared on resume.
       device: from `device.choose`.
       group: from `ranks.connect`.
+      last_step: the number of the last step; the first one ever is 1.
       periods: how often to log and save.
       resume: whether to go on where the checkpoints in `folder` end.
       name: first part of the checkpoints' names.
@@ -75,6 +75,7 @@ class Run:
         config,
         device,
         group,
+        last_step,
         periods,
         resume,
         name="model",
@@ -82,15 +83,17 @@ class Run:
         mixlist_file="",
     ):
         self.folder, self._config, self._device, self._group = folder, config, device, group
-        self._periods, self._resume, self._name = periods, resume, name
+        self._last_step, self._periods, self._resume, self._name = last_step, periods, resume, name
         self._summaries, self._mixlist_file = summaries, mixlist_file
+        self._around = settings.surroundings(device, group)
         self.first_step, self.stopped = 1, False
         self._step_seconds, self._step_begin, self._first_step_seconds = [], None, None
         self._losses, self._signal, self._bar, self._log, self._writer = {}, None, None, None, None
 
     def __enter__(self):
         if self._group.rank == 0:
-            self._check_folder()
+            words = (self._config, self._around, self._last_step, self._resume)
+            self._resume = settings.check(self.folder, self._name, *words)
         self._build()
         session_config = devices.session_config(self._device, self._mixlist_file)
         self._group.start(session_config)
@@ -104,47 +107,6 @@ class Run:
             s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)
         }
         return self
-
-    def _check_folder(self):
-        """Refuses a folder with another run in it; compares the settings of a run to be resumed."""
-        before = read_json(os.path.join(self.folder, "config.json"))
-        steps = checkpoint_steps(self.folder, self._name)
-        if steps and not self._resume:
-            text = "%s holds a run up to step %d; add --continue_train or choose another folder"
-            raise UserError(text % (self.folder, steps[-1]))
-        if steps and before:
-            now, then = json.loads(json.dumps(must_agree(self._config))), before["must_agree"]
-            changed = [
-                "--%s was %s and is %s" % (k, then.get(k), v)
-                for k, v in now.items()
-                if then.get(k) != v
-            ]
-            if changed:
-                text = "the run in %s has other settings: %s; give those or choose another folder"
-                raise UserError(text % (self.folder, ", ".join(changed)))
-            for key, value in self._surroundings().items():
-                if before["surroundings"].get(key) != value:
-                    text = "%s was %s and is %s: going on, but not bit-identical to a run in one go"
-                    print(text % (key, before["surroundings"].get(key), value), flush=True)
-        write_json(
-            os.path.join(self.folder, "config.json"),
-            {
-                "must_agree": must_agree(self._config),
-                "options": dataclasses.asdict(self._config),
-                "surroundings": self._surroundings(),
-            },
-        )
-
-    def _surroundings(self):
-        return {
-            "tensorflow": tf.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-            "device": self._device.name,
-            "precision": self._device.mixed or "float32",
-            "threads": self._device.threads,
-            "ranks": self._group.size,
-        }
 
     def _build(self):
         step = tf.train.get_or_create_global_step()
@@ -166,17 +128,14 @@ class Run:
         if self._group.rank == 0:
             done = self.checkpoints.restore_newest(self.session) if self._resume else None
             if self._resume:
-                print(
-                    "continuing after step %d" % done
-                    if done
-                    else "no checkpoint yet: starting at step 1",
-                    flush=True,
-                )
+                text = "continuing after step %d" % done if done else "no checkpoint yet: step 1"
+                print(text, flush=True)
         self._group.run(self.session, self._broadcast)
         self.first_step = int(self.session.run(self._read_step)) + 1
         if self._group.rank == 0:
             path = os.path.join(self.folder, "log.jsonl")
-            self._log = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+            mode = "a" if self.first_step > 1 else "w"
+            self._log = open(path, mode, encoding="utf-8")  # noqa: SIM115 - closed in __exit__
             if self._summaries:
                 self._writer = tf.summary.FileWriter(self._summaries)
 
@@ -185,13 +144,12 @@ class Run:
             raise KeyboardInterrupt
         self._signal = number
 
-    def steps(self, last_step: int, read_batch):
+    def steps(self, read_batch):
         """Yields (step, read_batch(step)) for the steps to do; saves; stops when asked to.
 
-        Args:
-          last_step: the number of the last step; the first one ever is 1.
-          read_batch: makes a step's data from its number alone; called ahead in other threads.
+        `read_batch` makes a step's data from its number alone; it is called ahead in other threads.
         """
+        last_step = self._last_step
         show = self._group.rank == 0 and (
             sys.stderr.isatty() or os.environ.get("PROGRESS_BAR") == "1"
         )
@@ -288,7 +246,7 @@ class Run:
 
     def _write_training(self, step, waited):
         """Writes training.json: what a case needs to know about the run."""
-        if self._group.rank:
+        if self._group.rank or step < self.first_step:
             return
         # The first two steps compile and warm up; a very short run has no others.
         seconds = self._step_seconds[1:] or self._step_seconds or None
@@ -309,7 +267,7 @@ class Run:
                 "losses": self._losses,
                 "ranks": self._group.size,
                 "batch": images,
-                "surroundings": self._surroundings(),
+                "surroundings": self._around,
             },
         )
 
