@@ -28,7 +28,7 @@ class Config(PlatformOptions):
     learning_rate: float = option(2e-4, "Adam's learning rate", low=0, aliases=("lr",))
     beta1: float = option(0.5, "Adam's first momentum term", low=0, high=0.999999)
     niter: int = option(
-        200, "epochs at full learning rate; then linearly to zero at --epoch", low=1
+        0, "epochs at full rate, then linearly to zero at --epoch; 0 never lowers it", low=0
     )
     L1_lambda: float = option(100.0, "weight of the L1 loss", low=0)
     d_loss_weight: float = option(0.5, "factor on the discriminator's loss while it learns", low=0)

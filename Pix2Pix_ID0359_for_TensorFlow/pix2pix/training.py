@@ -105,7 +105,7 @@ def learning_rate(config, epoch: float) -> float:
 
     Differs from the paper: it keeps the rate constant, which is the default here.
     """
-    if epoch < config.niter or config.niter >= config.epoch:
+    if not config.niter or epoch < config.niter or config.niter >= config.epoch:
         return config.learning_rate
     return config.learning_rate * max(0.0, (config.epoch - epoch) / (config.epoch - config.niter))
 

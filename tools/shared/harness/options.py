@@ -130,14 +130,15 @@ def _add(group, field) -> None:
         words.update(nargs="?", const=True, type=_word_to_bool, metavar="True|False")
     else:
         words.update(type=_READERS[kind])
-        if not metadata["choices"]:
-            words["metavar"] = {int: "INTEGER", float: "NUMBER", str: "TEXT"}[kind]
+        kinds = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
+        words["metavar"] = "|".join(map(str, metadata["choices"] or [kinds[kind]]))
     group.add_argument(*("--" + name for name in _names(field)), **words)
 
 
 def _parser(classes, prog, description):
     parser = _Parser(
         prog=prog or os.path.basename(sys.argv[0]),
+        usage="%(prog)s [options]",
         description=description,
         allow_abbrev=False,
         epilog="--a_b is --a-b, --k=v is --k v, and --no_switch is --switch=False.",
@@ -145,7 +146,7 @@ def _parser(classes, prog, description):
     seen = set()
     for cls in classes:
         for owner in cls.__mro__[:-1]:  # the model's own options first, then those it inherits
-            title = (owner.__doc__ or owner.__name__).splitlines()[0]
+            title = (owner.__doc__ or owner.__name__).splitlines()[0].rstrip(".")
             group = parser.add_argument_group(title)
             for field in dataclasses.fields(cls):
                 if (
