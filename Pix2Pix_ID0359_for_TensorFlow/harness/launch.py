@@ -97,8 +97,11 @@ def _copy(stream, log, show):
         while True:
             chunk = os.read(stream.fileno(), 65536)
             if show and chunk:
-                sys.stdout.buffer.write(chunk)
-                sys.stdout.buffer.flush()
+                try:
+                    sys.stdout.buffer.write(chunk)
+                    sys.stdout.buffer.flush()
+                except BrokenPipeError:  # nobody looks any more; the log goes on
+                    show = False
             lines = (rest + chunk).split(b"\n")
             rest = lines.pop()
             for line in lines:

@@ -125,10 +125,11 @@ def read_pair(pair: Pair, config) -> Tuple[np.ndarray, np.ndarray]:
     channels_a, channels_b = config.input_nc, config.output_nc
     if not forward:
         channels_a, channels_b = channels_b, channels_a
-    if pair.b:
-        a, b = read_image(pair.a, channels_a), read_image(pair.b, channels_b)
-    else:
-        a, b = read_image(pair.a, channels_a), read_image(pair.a, channels_b)
+    a = read_image(pair.a, channels_a)
+    b = a
+    if pair.b or channels_b != channels_a:
+        b = read_image(pair.b or pair.a, channels_b)
+    if not pair.b:
         half = a.shape[1] // 2
         a, b = a[:, :half], b[:, half:]
     return (a, b) if forward else (b, a)

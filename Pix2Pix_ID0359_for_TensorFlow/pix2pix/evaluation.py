@@ -18,9 +18,11 @@ from harness.images import list_images, read_image, write_image
 from pix2pix import data
 from pix2pix.serving import Translate, translate_picture
 
+PAGE_ROWS = 200  # index.html shows so many pictures at the most
+
 
 class Job(NamedTuple):
-    """One picture to translate: its output name, a function that reads it, its source file."""
+    """One picture to translate: the name of its output, its files, whether it has a target."""
 
     name: str
     pair: data.Pair
@@ -31,9 +33,12 @@ def find_jobs(config) -> List[Job]:
     """Returns what to translate: the pictures of --input_dir, else the pairs of val/ or test/.
 
     Raises:
-      UserError: if there are none, or if two outputs would have one name.
+      UserError: if there are none, or if an output would replace another one or an input.
     """
     if config.input_dir:
+        if os.path.realpath(config.input_dir) == os.path.realpath(config.test_dir):
+            text = "--input_dir and --test_dir are both %s; choose another folder for the output"
+            raise UserError(text % config.input_dir)
         names = {}
         for path in list_images(config.input_dir):
             stem = os.path.splitext(os.path.basename(path))[0]
@@ -55,28 +60,26 @@ def evaluate(config, jobs: List[Job], translate: Translate) -> dict:
       {"pictures": n, and with targets "l1" (mean of |x - y| in [-1, 1]), "psnr" (dB) and "ssim"},
       means over the pictures, taken of the 8-bit pictures that were written.
     """
-    rows, scores = [], []
+    rows, each = [], []
     with Ssim() as ssim:
         for job in tqdm(jobs, unit="picture", disable=None):
             condition, target = _read(job, config)
-            if not rows:
+            if not each:
                 _warn_of_scale(condition, config)
             fake = data.to_uint8(translate_picture(translate, data.to_float(condition)))
-            write_image(os.path.join(config.test_dir, job.name + ".png"), fake)
-            write_image(os.path.join(config.test_dir, "inputs", job.name + ".png"), condition)
-            pictures = [condition, fake]
-            if target is not None:
-                write_image(os.path.join(config.test_dir, "targets", job.name + ".png"), target)
-                pictures.append(target)
-                scores.append(compare(fake, target, ssim))
-            rows.append((job, pictures, scores[-1] if target is not None else None))
-    metrics = {"pictures": len(rows)}
-    if scores:
-        metrics.update({key: float(np.mean([score[key] for score in scores])) for key in scores[0]})
-    each = [
-        dict(picture=job.name, source=os.path.basename(job.pair.a), **(score or {}))
-        for job, _, score in rows
-    ]
+            pictures = {"inputs": condition, "": fake, "targets": target}
+            for folder, pixels in pictures.items():
+                if pixels is not None:
+                    path = os.path.join(config.test_dir, folder, job.name + ".png")
+                    write_image(path, pixels)
+            score = {} if target is None else compare(fake, target, ssim)
+            each.append(dict(picture=job.name, source=os.path.basename(job.pair.a), **score))
+            if len(rows) < PAGE_ROWS:
+                rows.append(page_row(each[-1], [p for p in pictures.values() if p is not None]))
+    metrics = {"pictures": len(each)}
+    for key in ("l1", "psnr", "ssim"):
+        if key in each[0]:
+            metrics[key] = float(np.mean([score[key] for score in each]))
     write_json(os.path.join(config.test_dir, "metrics.json"), {"mean": metrics, "each": each})
     write_text(os.path.join(config.test_dir, "index.html"), page(rows, metrics))
     return metrics
@@ -133,24 +136,28 @@ def compare(fake: np.ndarray, target: np.ndarray, ssim) -> dict:
     }
 
 
-def page(rows, metrics) -> str:
+def page(rows: List[str], metrics: dict) -> str:
     """Returns a self-contained HTML page: inputs, outputs, targets and their scores."""
+    text = describe(metrics)
+    if len(rows) < metrics["pictures"]:
+        text += "; the first %d of them" % len(rows)
     lines = [
         "<!doctype html><meta charset='utf-8'><title>Pix2Pix test</title>",
         "<style>body{font:16px sans-serif;margin:2em;max-width:60em}",
         "td{padding:4px;vertical-align:top}img{width:100%;max-width:18em}small{color:#555}</style>",
-        "<h1>Pix2Pix test</h1><p>%s</p>" % html.escape(describe(metrics)),
+        "<h1>Pix2Pix test</h1><p>%s</p>" % html.escape(text),
         "<table><tr><th>input<th>output<th>target",
     ]
-    for job, pictures, score in rows:
-        lines.append(
-            "<tr>" + "".join("<td><img alt='' src='%s'>" % _embed(pixels) for pixels in pictures)
-        )
-        note = "%s (%s)" % (job.name, os.path.basename(job.pair.a))
-        if score:
-            note += ": L1 %(l1).4f, PSNR %(psnr).2f dB, SSIM %(ssim).4f" % score
-        lines.append("<tr><td colspan=3><small>%s</small>" % html.escape(note))
-    return "\n".join(lines) + "\n</table>\n"
+    return "\n".join(lines + rows) + "\n</table>\n"
+
+
+def page_row(score: dict, pictures: List[np.ndarray]) -> str:
+    """Returns the two table rows of one picture; `score` is its entry in metrics.json."""
+    note = "%(picture)s (%(source)s)" % score
+    if "l1" in score:
+        note += ": L1 %(l1).4f, PSNR %(psnr).2f dB, SSIM %(ssim).4f" % score
+    cells = "".join("<td><img alt='' src='%s'>" % _embed(pixels) for pixels in pictures)
+    return "<tr>%s\n<tr><td colspan=3><small>%s</small>" % (cells, html.escape(note))
 
 
 def _embed(pixels):

@@ -120,8 +120,7 @@ def train(config) -> None:
     group = ranks.connect(device.name)
     pairs = data.find_pairs(config.data_path, "train")[: config.train_size]
     per_epoch = data.steps_per_epoch(pairs, config, group.size)
-    if group.rank == 0:
-        data.check_pairs(pairs)
+    data.check_pairs(pairs)
     last_step = config.train_steps or config.epoch * per_epoch
     print(
         "%d training pairs, %d steps per epoch, %d steps" % (len(pairs), per_epoch, last_step),

@@ -132,6 +132,21 @@ def test_two_pictures_of_one_name_are_refused(finished, tmp_path):
     assert "would both be written as x.png" in done.stdout
 
 
+def test_outputs_do_not_replace_inputs(finished, tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (8, 8)).save(str(tmp_path / "in" / "x.png"))
+    words = [
+        "--checkpoint_dir",
+        finished[0] / "out put" / "ckpt",
+        "--input_dir=in",
+        "--test_dir=in/",
+    ]
+    done = run("main.py", "--phase", "test", *words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "--input_dir and --test_dir are both in" in done.stdout
+    assert os.listdir(str(tmp_path / "in")) == ["x.png"]
+
+
 @pytest.mark.parametrize("words", [[], ["--data_path="], ["--data_path=no such folder"]])
 def test_a_case_without_data_says_so(tmp_path, words):
     done = _case("train_full_1p.sh", *words, cwd=tmp_path)
