@@ -49,6 +49,7 @@ def write_results(
             "first_step_seconds": training.get("first_step_seconds"),
             "losses": training.get("losses", {}),
             "accuracy": accuracy,
+            "metrics": module.metrics(case),
             "seed": case.config.seed,
             "versions": _versions(training),
             "start": start,

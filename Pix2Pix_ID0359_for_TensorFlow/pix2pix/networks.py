@@ -9,7 +9,7 @@ from typing import Optional
 
 import tensorflow.compat.v1 as tf
 
-from pix2pix import small_maps
+from pix2pix import convolutions
 
 LEVELS = 8  # of the U-Net: 256x256 down to 1x1
 
@@ -37,19 +37,21 @@ def _convolution(x, filters, stride, normalised, seed, inner=False):
         kernel = _variable("kernel", [4, 4, x.shape.as_list()[3], filters], 0.0, 0.02, seed)
         bias = _variable("bias", [filters])
     if inner:
-        x = small_maps.convolve(x, kernel)
+        x = convolutions.convolve(x, kernel)
+    elif filters == stride == 1:
+        x = convolutions.convolve_to_one(x, kernel)
     else:
         x = tf.nn.conv2d(x, kernel, [1, stride, stride, 1], "SAME")
     return _add_bias(x, bias, normalised)
 
 
 def _deconvolution(x, filters, normalised, seed, inner):
-    n, h, w, channels = small_maps.sizes(x)
+    n, h, w, channels = convolutions.sizes(x)
     with tf.variable_scope("conv2d_transpose"):
         kernel = _variable("kernel", [4, 4, filters, channels], 0.0, 0.02, seed)
         bias = _variable("bias", [filters])
     if inner:
-        x = small_maps.deconvolve(x, kernel)
+        x = convolutions.deconvolve(x, kernel)
     else:
         x = tf.nn.conv2d_transpose(x, kernel, [n, 2 * h, 2 * w, filters], [1, 2, 2, 1], "SAME")
     return _add_bias(x, bias, normalised)
@@ -66,8 +68,10 @@ def instance_norm(x: tf.Tensor, seed: int = 0) -> tf.Tensor:
     with tf.variable_scope("batch_normalization"):  # the reference code's name
         gamma = _variable("gamma", [channels], 1.0, 0.02, seed)
         beta = _variable("beta", [channels])
+    if x.shape.as_list()[0] == 1:  # the fused kernel computes just this, in fewer passes
+        return tf.nn.fused_batch_norm(x, gamma, beta, epsilon=1e-5)[0]
     mean, variance = tf.nn.moments(x, [1, 2], keep_dims=True)
-    return (x - mean) * tf.rsqrt(variance + 1e-5) * gamma + beta
+    return (x - mean) * (tf.rsqrt(variance + 1e-5) * gamma) + beta
 
 
 def _dropout(x, noise_seed, level):
@@ -149,7 +153,7 @@ def discriminator(
                 if (
                     stride == 1
                 ):  # SAME pads 1 before and 2 after; without the last line it is padding 1
-                    n, h, w, _ = small_maps.sizes(x)
+                    n, h, w, _ = convolutions.sizes(x)
                     x = tf.slice(x, [0, 0, 0, 0], [n, h - 1, w - 1, filters])
                 x = instance_norm(x, seed) if normalised else x
                 x = tf.nn.leaky_relu(x, 0.2) if layer < 5 else x

@@ -58,6 +58,7 @@ def test_a_case_prints_the_documented_results(finished):
     assert result["steps"] == 3
     assert result["exit_status"] == 0
     assert result["accuracy"]["metric"] == "L1"
+    assert set(result["metrics"]) == {"pictures", "l1", "psnr", "ssim"}
     assert "%.4f" % result["accuracy"]["value"] == results["Final Train Accuracy"]
 
 

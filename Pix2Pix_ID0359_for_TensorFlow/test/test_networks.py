@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from pix2pix import networks, small_maps
+from pix2pix import convolutions, networks
 
 
 def _run(fetches, feed=None):
@@ -86,7 +86,7 @@ def test_a_translation_does_not_depend_on_its_batch():
 
 @pytest.mark.parametrize("shape", [(1, 2, 2, 5), (2, 8, 4, 3), (1, 6, 10, 4)])
 @pytest.mark.parametrize("known", [True, False])
-def test_small_maps_equal_the_convolutions_with_their_gradients(shape, known):
+def test_matrix_products_equal_the_convolutions_with_their_gradients(shape, known):
     rng = np.random.RandomState(0)
     n, h, w, c = shape
     value = rng.normal(size=shape).astype(np.float32)
@@ -95,12 +95,12 @@ def test_small_maps_equal_the_convolutions_with_their_gradients(shape, known):
     transposed = tf.constant(rng.normal(size=[4, 4, 7, c]), tf.float32)
     pairs = [
         (
-            small_maps.convolve(pictures, kernel),
+            convolutions.convolve(pictures, kernel),
             tf.nn.conv2d(pictures, kernel, [1, 2, 2, 1], "SAME"),
             kernel,
         ),
         (
-            small_maps.deconvolve(pictures, transposed),
+            convolutions.deconvolve(pictures, transposed),
             tf.nn.conv2d_transpose(
                 pictures, transposed, [n, 2 * h, 2 * w, 7], [1, 2, 2, 1], "SAME"
             ),
@@ -114,8 +114,20 @@ def test_small_maps_equal_the_convolutions_with_their_gradients(shape, known):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3 * np.abs(b).max())
 
 
-def test_instance_norm_equals_numpy():
-    value = np.random.RandomState(0).normal(3, 2, [2, 5, 4, 3]).astype(np.float32)
+def test_the_convolution_to_one_channel_equals_the_convolution_with_its_gradients():
+    rng = np.random.RandomState(0)
+    pictures = tf.constant(rng.normal(size=[2, 7, 9, 5]), tf.float32)
+    kernel = tf.constant(rng.normal(size=[4, 4, 5, 1]), tf.float32)
+    mine = convolutions.convolve_to_one(pictures, kernel)
+    theirs = tf.nn.conv2d(pictures, kernel, [1, 1, 1, 1], "SAME")
+    gradients = [tf.gradients(tf.square(y), [pictures, kernel]) for y in (mine, theirs)]
+    for a, b in zip(*_run([[mine] + gradients[0], [theirs] + gradients[1]])):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max())
+
+
+@pytest.mark.parametrize("pictures", [1, 2])
+def test_instance_norm_equals_numpy(pictures):
+    value = np.random.RandomState(0).normal(3, 2, [pictures, 5, 4, 3]).astype(np.float32)
     normed = networks.instance_norm(tf.constant(value), seed=1)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""4x4 convolutions with stride 2 as one matrix product, for the U-Net's innermost levels.
+"""Three of the networks' 4x4 convolutions as matrix products: the same results, less time on a CPU.
 
-There the maps are 1 to 16 pixels wide and a kernel has up to 8 million weights. A convolution
-kernel re-packs its weights at every call, which then costs several times the arithmetic; a matrix
-product reads them once. Same result, the same variables. Padding is 1 on every side, which is
-TensorFlow's SAME here. H and W may be unknown when the graph is built, and must be even.
+The U-Net's innermost maps are 1 to 16 pixels wide and a kernel has up to 8 million weights. A
+convolution re-packs its weights at every call, which then costs several times the arithmetic; a
+matrix product reads them once. And a convolution with a single output channel leaves most of a
+vector unit idle. Padding is 1 on every side, TensorFlow's SAME for stride 2. H and W may be unknown
+when the graph is built.
 """
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 
@@ -17,10 +19,10 @@ def sizes(images: tf.Tensor) -> list:
 
 
 def convolve(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Returns the convolution [N, H/2, W/2, O] of [N, H, W, C] with `kernel` [4, 4, C, O].
+    """Returns the convolution with stride 2, [N, H/2, W/2, O] of [N, H, W, C], H and W even.
 
-    Every 4x4 patch becomes a row: its 4 lines are 2 lines of each of 2 neighbouring 2x2 blocks,
-    and so are its 4 columns.
+    `kernel` is [4, 4, C, O]. Every 4x4 patch becomes a row: its 4 lines are 2 lines of each of 2
+    neighbouring 2x2 blocks, and so are its 4 columns.
     """
     n, h, w, c = sizes(images)
     h, w, filters = h // 2, w // 2, kernel.shape.as_list()[3]
@@ -35,9 +37,10 @@ def convolve(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def deconvolve(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Returns the transposed convolution [N, 2H, 2W, O] of [N, H, W, C] with `kernel` [4, 4, O, C].
+    """Returns the transposed convolution with stride 2, [N, 2H, 2W, O] of [N, H, W, C].
 
-    Every pixel becomes a 4x4 patch; patches lie 2 apart, so each overlaps its neighbours by half.
+    `kernel` is [4, 4, O, C]. Every pixel becomes a 4x4 patch; patches lie 2 apart, so each overlaps
+    its neighbours by half.
     """
     n, h, w, c = sizes(images)
     filters = kernel.shape.as_list()[2]
@@ -55,3 +58,16 @@ def deconvolve(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     )
     x = tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [n, 2 * h + 2, 2 * w + 2, filters])
     return tf.slice(x, [0, 1, 1, 0], [n, 2 * h, 2 * w, filters])
+
+
+def convolve_to_one(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Returns the SAME convolution with stride 1 and one output channel, [N, H, W, 1].
+
+    `kernel` is [4, 4, C, 1]. Its 16 positions make 16 maps, which are then added, each shifted to
+    its place.
+    """
+    channels = kernel.shape.as_list()[2]
+    positions = tf.transpose(tf.reshape(kernel, [16, channels]))
+    maps = tf.nn.conv2d(images, tf.reshape(positions, [1, 1, channels, 16]), [1, 1, 1, 1], "SAME")
+    shift = np.eye(16, dtype=np.float32).reshape(4, 4, 16, 1)
+    return tf.nn.conv2d(maps, shift, [1, 1, 1, 1], "SAME")
