@@ -6,10 +6,12 @@ A problem is one line, `path: problem`. `--result FILE` also checks a result.jso
 
 import argparse
 import ast
+import io
 import json
 import math
 import re
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,7 +43,8 @@ PIN = re.compile(r"[\w.-]+(\[[\w,-]+\])?==[\w.!+]+(\s*;\s*python_version\b.*)?")
 MODULE_LINES, HARD_MODULE_LINES = 300, 400
 FUNCTION_LINES, LONG_FUNCTION_LINES = 60, 100  # long: `train` and `build...`
 ENTRY_SCRIPT_LINES, SHELL_LINES, README_LINES = 60, 25, 200
-VENDORED, VENDORED_LINES = ("tools/shared/harness", "tools/shared/tf_runtime"), 900
+# Counted without docstrings, comments and blank lines, so that nobody saves on explaining.
+VENDORED, VENDORED_LINES = ("tools/shared/harness", "tools/shared/tf_runtime"), 1300
 # "file" or "file::function" -> why it may exceed its budget (no module its hard limit).
 ALLOWED: dict[str, str] = {}
 ISO_8601 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?")
@@ -58,6 +61,7 @@ RESULT_SCHEMA = {
     "first_step_seconds": (float, None),
     "losses": {str: float},
     "accuracy": ({"metric": str, "value": float, "protocol": str}, None),
+    "metrics": {str: float},
     "seed": int,
     "steps": int,
     "versions": {str: str},
@@ -122,6 +126,21 @@ def count_lines(path: Path) -> int:
     return len(path.read_text("utf-8").splitlines())
 
 
+def count_code_lines(path: Path) -> int:
+    """Returns the number of lines of a Python file that hold code, docstrings left out."""
+    text = path.read_text("utf-8")
+    kinds = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in (*kinds, tokenize.ENDMARKER):
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        is_documented = ast.Module | ast.ClassDef | ast.FunctionDef
+        if isinstance(node, is_documented) and ast.get_docstring(node) is not None:
+            lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return len(lines)
+
+
 def sizes(root: Path) -> Iterator[tuple[str, int, int]]:
     """Yields (name, lines, budget) of all that has a budget; a copy counts at its source."""
     folders = model_folders(root)
@@ -144,7 +163,7 @@ def sizes(root: Path) -> Iterator[tuple[str, int, int]]:
     for path in (path for folder in folders for path in sorted(folder.glob("README*.md"))):
         yield path.relative_to(root).as_posix(), count_lines(path), README_LINES
     vendored = [path for name in VENDORED for path in (root / name).rglob("*.py")]
-    yield " + ".join(VENDORED), sum(map(count_lines, vendored)), VENDORED_LINES
+    yield " + ".join(VENDORED), sum(map(count_code_lines, vendored)), VENDORED_LINES
 
 
 def check_sizes(root: Path, allowed: dict[str, str]) -> list[str]:

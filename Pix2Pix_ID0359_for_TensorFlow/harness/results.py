@@ -58,19 +58,7 @@ def write_results(
             "command": case.command,
         },
     )
-    lines = {
-        "Network": network,
-        "RankSize": case.ranks,
-        "BatchSize": case.config.batch_size,
-        "DeviceType": platform.machine(),
-        "CaseName": name,
-        "ActualFPS": _number(rate, "%.2f"),
-        "TrainingTime": _number(step_seconds and 1000 * step_seconds, "%.2f"),
-    }
-    for key, loss in zip(("ActualLoss", "ActualLoss1"), module.LOSS_LISTS.values()):
-        last = [record[loss] for record in log[-10:]]
-        lines[key] = _number(sum(last) / len(last) if last else None, "%.4f")
-    lines["TrainAccuracy"] = _number(accuracy and accuracy["value"], "%.4f")
+    lines = _case_lines(case, name, training, log, accuracy, module.LOSS_LISTS.values())
     lines["E2ETrainingTime"] = "%d" % round(seconds["training"])
     text = "".join("%s = %s\n" % item for item in lines.items())
     write_text(os.path.join(case.output, name + ".log"), text)
@@ -79,6 +67,25 @@ def write_results(
     print("Final Performance sec/step : %s" % _number(step_seconds, "%.4f"))
     print("Final Train Accuracy : %s" % lines["TrainAccuracy"])
     print("E2E Training Duration sec : %s" % lines["E2ETrainingTime"], flush=True)
+
+
+def _case_lines(case, name, training, log, accuracy, losses):
+    """Returns {key: value} of the case's log, in its documented order."""
+    step_seconds = training.get("seconds_per_step")
+    lines = {
+        "Network": os.path.basename(case.root),
+        "RankSize": case.ranks,
+        "BatchSize": case.config.batch_size,
+        "DeviceType": platform.machine(),
+        "CaseName": name,
+        "ActualFPS": _number(training.get("images_per_second"), "%.2f"),
+        "TrainingTime": _number(step_seconds and 1000 * step_seconds, "%.2f"),
+    }
+    for key, loss in zip(("ActualLoss", "ActualLoss1"), losses):
+        last = [record[loss] for record in log[-10:]]
+        lines[key] = _number(sum(last) / len(last) if last else None, "%.4f")
+    lines["TrainAccuracy"] = _number(accuracy and accuracy["value"], "%.4f")
+    return lines
 
 
 def _number(value: Optional[float], form: str) -> str:

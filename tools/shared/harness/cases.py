@@ -12,7 +12,8 @@ the folder's test/cases.py, which provides
   training(case)                 words of the training program
   following(case)                lists of words of the programs after it
   run_folder(case)               where log.jsonl and training.json are
-  accuracy(case)                 {"metric", "value", "protocol"} or None
+  metrics(case)                  {name: value} of the evaluation
+  accuracy(case)                 {"metric", "value", "protocol"} of the main one, or None
   LOSS_LISTS                     {file ending: loss name}
 """
 
