@@ -3,9 +3,8 @@
 # edit the source and run "python ci/copies.py --write".
 """ModelArts boot file: runs the performance case (a few steps)."""
 
-import sys
-
+from harness.errors import run_program
 from harness.modelarts import main
 
 if __name__ == "__main__":
-    sys.exit(main("performance"))
+    run_program(lambda: main("performance"))

@@ -31,23 +31,26 @@ def launch(command: List[str], logs: List[str], bind_core: bool = False) -> int:
     environments = [_environment(rank, len(logs)) for rank in range(len(logs))]
     if len(logs) > 1:
         addresses = ",".join("127.0.0.1:%d" % port for port in _free_ports(len(logs)))
-        for environment in environments:
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        gpus = shown.split(",") if shown else [str(rank) for rank in range(len(logs))]
+        for rank, environment in enumerate(environments):
             environment["RANK_ADDRESSES"] = addresses
-    processes, readers = [], []
-    asked = []
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[rank % len(gpus)]
+    files = [_open(log) for log in logs]
+    processes, readers, asked = [], [], []
     before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
     ignored = signal.signal(
         signal.SIGINT, lambda number, frame: None
     )  # the terminal told the ranks
     try:
-        for rank, (log, environment) in enumerate(zip(logs, environments)):
+        for rank, (file, environment) in enumerate(zip(files, environments)):
             process = subprocess.Popen(
                 _bound(command, rank, len(logs)) if bind_core else command,
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
             )
-            reader = threading.Thread(target=_copy, args=(process.stdout, log, rank == 0))
+            reader = threading.Thread(target=_copy, args=(process.stdout, file, rank == 0))
             reader.start()
             processes.append(process)
             readers.append(reader)
@@ -89,26 +92,33 @@ def _bound(command, rank, size):
     return ["taskset", "-c", "%d-%d" % (first, first + share - 1)] + command
 
 
-def _copy(stream, log, show):
-    """Copies a rank's output to its log, without progress bars, and to the terminal if `show`."""
+def _open(log):
     os.makedirs(os.path.dirname(os.path.abspath(log)), exist_ok=True)
-    with open(log, "ab", buffering=0) as file:
-        rest = b""
-        while True:
+    return open(log, "ab", buffering=0)
+
+
+def _copy(stream, file, show):
+    """Copies a rank's output to its log, without progress bars, and to the terminal if `show`.
+
+    Whatever cannot be written is dropped: a rank must never wait for its reader.
+    """
+    rest, chunk = b"", b"-"
+    with file:
+        while chunk:
             chunk = os.read(stream.fileno(), 65536)
-            if show and chunk:
+            lines = (rest + chunk).split(b"\n")
+            rest = lines.pop()
+            text = b"".join(line.split(b"\r")[-1] + b"\n" for line in lines)
+            try:
+                file.write(text if chunk else rest.split(b"\r")[-1])
+            except OSError as error:
+                print("the log cannot be written: %s" % error, file=sys.stderr)
+            if show:
                 try:
                     sys.stdout.buffer.write(chunk)
                     sys.stdout.buffer.flush()
-                except BrokenPipeError:  # nobody looks any more; the log goes on
+                except BrokenPipeError:
                     show = False
-            lines = (rest + chunk).split(b"\n")
-            rest = lines.pop()
-            for line in lines:
-                file.write(line.split(b"\r")[-1] + b"\n")
-            if not chunk:
-                file.write(rest.split(b"\r")[-1])
-                return
 
 
 def _wait(processes, asked) -> int:
@@ -116,9 +126,10 @@ def _wait(processes, asked) -> int:
     failure, deadline, passed_on = None, None, False
     while any(process.poll() is None for process in processes):
         failed = [process.returncode for process in processes if process.returncode]
+        if failed and deadline is None:
+            failure, deadline = failed[0], time.monotonic() + GRACE_SECONDS
         if (failed or asked) and not passed_on:
-            failure, passed_on = failed[0] if failed else None, True
-            deadline = time.monotonic() + GRACE_SECONDS if failed else None
+            passed_on = True
             for process in processes:
                 if process.poll() is None:
                     process.terminate()
@@ -126,10 +137,6 @@ def _wait(processes, asked) -> int:
             for process in processes:
                 process.kill()
         time.sleep(0.05)
-    statuses = (
-        [failure]
-        if failure
-        else [process.returncode for process in processes if process.returncode]
-    )
-    status = statuses[0] if statuses else 0
+    failed = [process.returncode for process in processes if process.returncode]
+    status = failure or (failed[0] if failed else 0)
     return 128 - status if status < 0 else status

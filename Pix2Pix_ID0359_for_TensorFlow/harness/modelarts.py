@@ -4,12 +4,8 @@
 """ModelArts training jobs: the job's folders in, the folder's own case, its exit status out."""
 
 import dataclasses
-import os
-import subprocess
-import sys
-from typing import List, Optional
 
-from harness.cases import ROOT, CaseOptions, load_module
+from harness import cases
 from harness.options import option, parse_several, words_for
 
 
@@ -23,15 +19,15 @@ class JobOptions:
     train_url: str = option("/home/ma-user/modelarts/outputs/train_url_0/", "folder of the results")
 
 
-def main(preset: str, argv: Optional[List[str]] = None) -> int:
-    """Runs test/train_<preset>_1p.sh on the job's folders and returns its exit status.
+def main(preset: str) -> int:
+    """Runs the case of test/train_<preset>_1p.sh on the job's folders and returns its exit status.
 
     Options of the case and of the model are passed on; parameters that only the platform knows are
     named in a warning and left out.
     """
     extras = []
-    classes = [JobOptions, CaseOptions, load_module().Config]
-    configs, given = parse_several(classes, argv, description="ModelArts boot file.", extras=extras)
+    classes = [JobOptions, cases.CaseOptions, cases.load_module().Config]
+    configs, given = parse_several(classes, description="ModelArts boot file.", extras=extras)
     job, words = configs[0], words_for(dict(given[1], **given[2]))
     if extras:
         print(
@@ -41,12 +37,7 @@ def main(preset: str, argv: Optional[List[str]] = None) -> int:
         if "://" in url:
             print("%s: only folders can be used; map the bucket to a folder in the job" % url)
             return 1
-    script = os.path.join(ROOT, "test", "train_%s_1p.sh" % preset)
     folders = ["--data_path=" + job.data_url, "--output_path=" + job.train_url]
-    status = subprocess.call(["bash", script] + folders + words)
+    status = cases.main([preset, "1"] + folders + words)
     print("[CANN-Modelzoo] train_%s_1p.sh ended with status %d" % (preset, status), flush=True)
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main("full"))

@@ -61,9 +61,13 @@ def has_split(data_path: str, split: str) -> bool:
 def _match(folder_a, folder_b) -> List[Pair]:
     stems = []
     for folder in (folder_a, folder_b):
-        stems.append(
-            {os.path.splitext(os.path.basename(path))[0]: path for path in list_images(folder)}
-        )
+        stems.append({})
+        for path in list_images(folder):
+            stem = os.path.splitext(os.path.basename(path))[0]
+            if stem in stems[-1]:
+                text = "%s and %s have one name; a pair has equal names, so rename one"
+                raise DataError(text % (stems[-1][stem], path))
+            stems[-1][stem] = path
     alone = [name for name in stems[0] if name not in stems[1]] + [
         n for n in stems[1] if n not in stems[0]
     ]
@@ -99,7 +103,8 @@ def _problem(pair, decode):
                 shapes.append(read_image(path).shape[:2])
             else:
                 with Image.open(path) as image:
-                    shapes.append(image.size[::-1])
+                    turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientation
+                    shapes.append(image.size if turned else image.size[::-1])
     except (UserError, OSError) as error:
         return str(error)
     height, width = shapes[0]
@@ -135,13 +140,23 @@ def read_pair(pair: Pair, config) -> Tuple[np.ndarray, np.ndarray]:
     return (a, b) if forward else (b, a)
 
 
+@functools.lru_cache(maxsize=16)
+def _area_weights(old: int, new: int) -> np.ndarray:
+    """Returns float32 [new, old]: which share of each new pixel each old pixel covers."""
+    edges = np.arange(new + 1)[:, np.newaxis] * old / new
+    starts = np.arange(old)[np.newaxis]
+    shares = np.clip(np.minimum(edges[1:], starts + 1) - np.maximum(edges[:-1], starts), 0, None)
+    return (shares * new / old).astype(np.float32)
+
+
 def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Returns uint8 [height, width, C], by area averaging as the reference code does."""
-    if pixels.shape[:2] == (height, width):
+    old_height, old_width, channels = pixels.shape
+    if (old_height, old_width) == (height, width):
         return pixels
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    resized = np.asarray(image.resize((width, height), Image.BOX))
-    return resized.reshape(height, width, pixels.shape[2])
+    rows = _area_weights(old_height, height) @ pixels.reshape(old_height, -1).astype(np.float32)
+    columns = _area_weights(old_width, width) @ rows.reshape(height, old_width, channels)
+    return np.rint(columns).astype(np.uint8)
 
 
 def to_float(pixels: np.ndarray) -> np.ndarray:

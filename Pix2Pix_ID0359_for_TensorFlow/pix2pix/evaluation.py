@@ -36,9 +36,10 @@ def find_jobs(config) -> List[Job]:
       UserError: if there are none, or if an output would replace another one or an input.
     """
     if config.input_dir:
-        if os.path.realpath(config.input_dir) == os.path.realpath(config.test_dir):
-            text = "--input_dir and --test_dir are both %s; choose another folder for the output"
-            raise UserError(text % config.input_dir)
+        for output in (config.test_dir, os.path.join(config.test_dir, "inputs")):
+            if os.path.realpath(config.input_dir) == os.path.realpath(output):
+                text = "--input_dir %s would be written to; choose another --test_dir"
+                raise UserError(text % config.input_dir)
         names = {}
         for path in list_images(config.input_dir):
             stem = os.path.splitext(os.path.basename(path))[0]

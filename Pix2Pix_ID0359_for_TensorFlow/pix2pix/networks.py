@@ -15,7 +15,10 @@ LEVELS = 8  # of the U-Net: 256x256 down to 1x1
 
 
 def _variable(name, shape, mean=0.0, deviation=0.0, seed=0):
-    """Normal(mean, deviation); every variable has its own stream of random numbers."""
+    """Returns the variable's value as it is when this call's part of the graph runs.
+
+    It starts as Normal(mean, deviation), every variable with its own stream of random numbers.
+    """
     seed = (
         seed
         + sum(ord(letter) * 31**i for i, letter in enumerate(tf.get_variable_scope().name + name))
@@ -24,7 +27,8 @@ def _variable(name, shape, mean=0.0, deviation=0.0, seed=0):
     initializer = tf.random_normal_initializer(mean, deviation, seed=seed)
     if deviation == 0.0:
         initializer = tf.constant_initializer(mean)
-    return tf.get_variable(name, shape, tf.float32, initializer)
+    # A read of its own: mixed precision keeps one cast per read, and must not keep an old value.
+    return tf.get_variable(name, shape, tf.float32, initializer).read_value()
 
 
 def _add_bias(x, bias, normalised):
@@ -38,7 +42,7 @@ def _convolution(x, filters, stride, normalised, seed, inner=False):
         bias = _variable("bias", [filters])
     if inner:
         x = convolutions.convolve(x, kernel)
-    elif filters == stride == 1:
+    elif filters == 1:
         x = convolutions.convolve_to_one(x, kernel)
     else:
         x = tf.nn.conv2d(x, kernel, [1, stride, stride, 1], "SAME")
@@ -142,17 +146,15 @@ def discriminator(
       float32 [N, H/8 - 2, W/8 - 2, 1].
     """
     x = tf.concat([conditions, images], axis=3)
+    # Sizes: 128x128x64, 64x64x128, 32x32x256, 31x31x512, 30x30x1.
     layers = [(ndf, 2), (2 * ndf, 2), (4 * ndf, 2), (8 * ndf, 1), (1, 1)]
     with tf.variable_scope("discriminator", reuse=tf.AUTO_REUSE):
-        for layer, (filters, stride) in enumerate(
-            layers, 1
-        ):  # 128x128x64 64x64x128 32x32x256 31x31x512 30x30x1
+        for layer, (filters, stride) in enumerate(layers, 1):
             with tf.variable_scope("layer_%d" % layer):
                 normalised = 1 < layer < 5
                 x = _convolution(x, filters, stride, normalised, seed)
-                if (
-                    stride == 1
-                ):  # SAME pads 1 before and 2 after; without the last line it is padding 1
+                if stride == 1:
+                    # SAME pads 1 before and 2 after; without the last line that is padding 1.
                     n, h, w, _ = convolutions.sizes(x)
                     x = tf.slice(x, [0, 0, 0, 0], [n, h - 1, w - 1, filters])
                 x = instance_norm(x, seed) if normalised else x

@@ -59,7 +59,7 @@ def find_checkpoint(config) -> str:
     if not steps:
         runs = os.listdir(config.checkpoint_dir) if os.path.isdir(config.checkpoint_dir) else []
         text = "no checkpoint in %s (%s holds: %s); train first, or give --checkpoint or the run's "
-        text += "--dataset_name and --batch_size"
+        text += "--dataset_name, --batch_size and --fine_size"
         raise UserError(
             text % (folder, config.checkpoint_dir, ", ".join(sorted(runs)) or "nothing")
         )

@@ -25,7 +25,7 @@ class StepGraph(NamedTuple):
     Attributes:
       conditions, targets: placeholders [N, S, S, C] in [-1, 1].
       step, learning_rate: scalar placeholders.
-      losses: {name: scalar}, before the step.
+      losses: {name: scalar}: d_loss before the step, the others after the discriminator's.
       train: the operation that makes both steps.
     """
 
@@ -49,7 +49,7 @@ def build_step(config, device: devices.Device, group: ranks.Group) -> StepGraph:
     step = tf.placeholder(tf.int32, [], "step")
     learning_rate = tf.placeholder(tf.float32, [], "learning_rate")
 
-    noise_seed = tf.stack([config.seed + group.rank * 1_000_003, step])
+    noise_seed = tf.stack([(config.seed + group.rank * 1_000_003) % 2**31, step])
     fakes = generator(
         conditions,
         config.output_nc,
@@ -95,9 +95,7 @@ def build_step(config, device: devices.Device, group: ranks.Group) -> StepGraph:
         "g_loss_adversarial": g_adversarial,
         "g_loss_l1": g_l1,
     }
-    return StepGraph(
-        conditions, targets, step, learning_rate, losses, group.guard(tf.group(d_train, g_train))
-    )
+    return StepGraph(conditions, targets, step, learning_rate, losses, tf.group(d_train, g_train))
 
 
 def learning_rate(config, epoch: float) -> float:
@@ -156,7 +154,7 @@ def train(config) -> None:
                 rate = learning_rate(config, epoch + index / per_epoch)
                 feed = {graph.conditions: conditions, graph.targets: targets}
                 feed.update({graph.step: step, graph.learning_rate: rate})
-                losses, _ = run.session_run((graph.losses, graph.train), feed)
+                losses, _ = run.step((graph.losses, graph.train), feed)
                 if run.log(step, losses, learning_rate=rate):
                     times = (epoch, index + 1, per_epoch, run.seconds())
                     run.print(LOG_LINE % (times + (losses["d_loss"], losses["g_loss"])))

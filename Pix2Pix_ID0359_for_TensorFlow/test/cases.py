@@ -9,9 +9,19 @@ from harness.options import words_for
 from pix2pix import data
 from pix2pix.config import Config
 
-LOSS_LISTS = {"_dloss.log": "d_loss", "_gloss.log": "g_loss"}
+LOSS_LISTS = {"%s_dloss.log": "d_loss", "%s_gloss.log": "g_loss"}
+OUTPUTS = ("ckpt", "sample", "test", "logs", "overflow_dump", "data_dump", "profiling")
 
-__all__ = ["LOSS_LISTS", "Config", "accuracy", "check_data", "following", "metrics", "run_folder"]
+__all__ = [
+    "LOSS_LISTS",
+    "OUTPUTS",
+    "Config",
+    "accuracy",
+    "check_data",
+    "following",
+    "metrics",
+    "run_folder",
+]
 __all__ += ["settings", "training"]
 
 
@@ -79,5 +89,6 @@ def accuracy(case):
     mean, size = metrics(case), case.config.test_size or case.config.fine_size
     if "l1" not in mean:
         return None
-    protocol = "mean |output - target| in [-1, 1] over %d pictures at %d pixels, dropout off"
+    protocol = "mean |output - target| in [-1, 1] over %d pictures at %d pixels, dropout "
+    protocol += "on" if case.config.stochastic else "off"
     return {"metric": "L1", "value": mean["l1"], "protocol": protocol % (mean["pictures"], size)}

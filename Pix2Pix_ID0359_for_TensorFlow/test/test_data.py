@@ -125,6 +125,12 @@ def test_resize_averages_areas():
     assert np.abs(data.resize(picture, 4, 4) - expected).max() <= 1
 
 
+def test_enlarging_shares_pixels_by_the_area_they_cover():
+    picture = np.array([[[0], [100], [200]]], np.uint8)
+    enlarged = data.resize(picture, 1, 4).ravel()
+    np.testing.assert_array_equal(enlarged, [0, 67, 133, 200])  # 3/4 0; 1/4 + 2/4 of 0, 100; ...
+
+
 def test_eight_bits_survive_the_way_to_floats_and_back():
     values = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     np.testing.assert_array_equal(data.to_uint8(data.to_float(values)), values)
@@ -186,6 +192,25 @@ def test_odd_width_and_wrong_orientation_are_named(dataset, size, words):
     message = _error(data.check_pairs, data.find_pairs(dataset, "train"))
     assert "%s is %dx%d" % ((path,) + size) in message
     assert words in message
+
+
+def test_a_turned_photograph_is_not_taken_for_a_standing_pair(dataset, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    standing = Image.new("RGB", (32, 64), "red")
+    standing.save(os.path.join(dataset, "train", "9.jpg"), exif=exif.tobytes())
+    pairs = data.find_pairs(dataset, "train")
+    for limit in (data.FULL_CHECK, 0):
+        monkeypatch.setattr(data, "FULL_CHECK", limit)
+        data.check_pairs(pairs)
+
+
+def test_one_name_twice_in_a_folder_is_an_error(tmp_path):
+    for folder, names in (("trainA", ("1.png", "1.jpg")), ("trainB", ("1.png",))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            Image.new("RGB", (8, 8)).save(str(tmp_path / folder / name))
+    assert "have one name" in _error(data.find_pairs, str(tmp_path), "train")
 
 
 def test_partners_of_different_size_are_named(tmp_path):

@@ -47,7 +47,11 @@ def test_a_step_changes_every_variable_but_the_biases_that_a_norm_cancels(datase
     assert same == set(normed)
 
 
-def test_the_generator_steps_against_the_updated_discriminator(dataset, monkeypatch):
+@pytest.mark.parametrize("mixed", ["", "bfloat16"])
+def test_the_generator_steps_against_the_updated_discriminator(dataset, monkeypatch, mixed):
+    if mixed and not devices.cpu_has_bfloat16():
+        pytest.skip("neither this CPU nor this TensorFlow may have bfloat16")
+    device = devices.Device("cpu", mixed, PlatformOptions(), 1)
     monkeypatch.setattr(networks, "_dropout", lambda x, noise_seed, level: x)
     graph = training.build_step(SMALL, CPU, Group(0, 1, (), "cpu"))
     fakes = networks.generator(graph.conditions, 3, 2)
@@ -55,7 +59,7 @@ def test_the_generator_steps_against_the_updated_discriminator(dataset, monkeypa
     generator = tf.trainable_variables("generator")
     feed = _feed(graph, dataset)
     feed[graph.learning_rate] = 0.01
-    with tf.Session() as session:
+    with tf.Session(config=devices.session_config(device)) as session:
         session.run(tf.global_variables_initializer())
         start = session.run(generator)
         old = session.run(adversarial, feed)
@@ -63,8 +67,9 @@ def test_the_generator_steps_against_the_updated_discriminator(dataset, monkeypa
         for variable, value in zip(generator, start):
             variable.load(value, session)
         new = session.run(adversarial, feed)  # the generator before its step, the new discriminator
-    assert abs(new - old) > 1e-3
-    np.testing.assert_allclose(values["g_loss_adversarial"], new, rtol=1e-5)
+    tolerance = 2e-3 if mixed else 1e-5
+    assert abs(new - old) > 20 * tolerance
+    np.testing.assert_allclose(values["g_loss_adversarial"], new, rtol=tolerance)
     total = values["g_loss_adversarial"] + 100 * values["g_loss_l1"]
     np.testing.assert_allclose(values["g_loss"], total, rtol=1e-6)
 
@@ -123,6 +128,17 @@ def test_a_run_leaves_checkpoints_samples_log_and_summaries(undisturbed):
     assert not os.path.exists(str(folder / ".saving"))
 
 
+def test_default_precision_resumes_bit_identical(tmp_path):
+    dataset = draw_set(tmp_path / "data")
+    default = "--precision_mode=allow_mix_precision"
+    for out, parts in (("whole", (4,)), ("parts", (2, 4))):
+        for steps in parts:
+            words = _train(dataset, tmp_path / out, steps, default, "--continue_train")
+            done = run("main.py", *words, cwd=tmp_path)
+            assert done.returncode == 0, done.stdout
+    _assert_equal(_tensors(tmp_path / "whole", 4), _tensors(tmp_path / "parts", 4))
+
+
 def test_a_terminated_run_saves_exits_0_and_goes_on_bit_identical(undisturbed, tmp_path):
     dataset, reference, _ = undisturbed
     words = _train(dataset, tmp_path, 6, "--save_latest_freq=0")
@@ -135,7 +151,8 @@ def test_a_terminated_run_saves_exits_0_and_goes_on_bit_identical(undisturbed, t
             process.send_signal(signal.SIGTERM)
     assert process.wait() == 0, lines
     stopped = [line for line in lines if line.startswith("stopped at step")]
-    assert len(stopped) == 1 or "[   2/   2]" in lines[-1]
+    assert len(stopped) == 1
+    assert int(stopped[0].split()[-1]) < 6
     again = run("main.py", *_train(dataset, tmp_path, 6, "--continue_train"), cwd=tmp_path)
     assert again.returncode == 0, again.stdout
     assert "continuing after step" in again.stdout
@@ -219,6 +236,15 @@ def test_a_full_disk_while_saving_is_told_and_leaves_nothing_half_written(datase
     assert "saved steps: none" in done.stdout
     left = os.listdir(str(tmp_path / "ckpt" / "facades_2_256"))
     assert sorted(left) == ["config.json", "log.jsonl"]
+
+
+def test_checkpoints_of_whole_epochs_stay_for_good(dataset, tmp_path):
+    words = ["--save_epoch_freq=1", "--save_latest_freq=0", "--keep_checkpoints=2"]
+    done = run("main.py", *_train(dataset, tmp_path, 9, *words), cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    folder = tmp_path / "ckpt" / "facades_2_256"
+    steps = sorted(int(path.stem.split("-")[1]) for path in folder.glob("*.index"))
+    assert steps == [2, 4, 6, 8, 9]
 
 
 def test_two_ranks_train_together(dataset, tmp_path):

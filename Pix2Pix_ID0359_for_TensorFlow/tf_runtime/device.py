@@ -53,6 +53,8 @@ def choose(options: PlatformOptions) -> Device:
         raise UserError(
             "--device npu: npu_bridge is not installed; install it or use --device auto"
         )
+    if name == "npu":
+        _load_npu_bridge()
     if name == "gpu" and not has_gpu:
         raise UserError(
             "--device gpu: TensorFlow sees no GPU; check the driver or use --device auto"
@@ -65,6 +67,15 @@ def choose(options: PlatformOptions) -> Device:
     return Device(name, mixed, options, threads)
 
 
+def _load_npu_bridge():
+    """Makes the NPU known to TensorFlow; without this it would compute on the host."""
+    try:
+        from npu_bridge import npu_init  # noqa: F401
+    except ImportError as error:
+        text = "--device npu: npu_bridge cannot be loaded (%s); check the CANN environment"
+        raise UserError(text % error) from error
+
+
 def _precision(name: str, mode: str):
     """Returns (Device.mixed, a phrase that says so)."""
     if mode in FULL_PRECISION:
@@ -73,16 +84,18 @@ def _precision(name: str, mode: str):
         return "npu", mode
     if name == "gpu":
         return "amp", "mixed float16 with loss scaling"
-    if not hasattr(
-        tf.ConfigProto().graph_options.rewrite_options, "auto_mixed_precision_onednn_bfloat16"
-    ):
+    if cpu_has_bfloat16():
+        return "bfloat16", "mixed bfloat16"
+    if tf.__version__.startswith("1."):
         return "", "float32: TensorFlow %s has no bfloat16 for CPUs" % tf.__version__
-    if not _cpu_has_bfloat16():
-        return "", "float32: this CPU has no bfloat16"
-    return "bfloat16", "mixed bfloat16"
+    return "", "float32: this CPU has no bfloat16"
 
 
-def _cpu_has_bfloat16() -> bool:
+def cpu_has_bfloat16() -> bool:
+    """Returns whether this CPU and this TensorFlow both have bfloat16."""
+    rewrite = tf.ConfigProto().graph_options.rewrite_options
+    if not hasattr(rewrite, "auto_mixed_precision_onednn_bfloat16"):
+        return False
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             text = file.read()
@@ -116,6 +129,9 @@ def session_config(device: Device, mixlist_file: str = "") -> tf.ConfigProto:
     rewrite = config.graph_options.rewrite_options
     rewrite.remapping = _OFF  # NPUs must not see fused operators, and it gains nothing elsewhere
     config.gpu_options.allow_growth = True
+    if device.mixed:
+        # It moves casts in front of reads: a network would then be judged with old weights.
+        rewrite.arithmetic_optimization = _OFF
     if device.mixed == "bfloat16":
         rewrite.auto_mixed_precision_onednn_bfloat16 = _ON
     elif device.mixed == "amp":
@@ -128,6 +144,8 @@ def session_config(device: Device, mixlist_file: str = "") -> tf.ConfigProto:
 
 def _npu_parameters(optimizer, options, mixlist_file):
     optimizer.name = "NpuOptimizer"
+    if options.data_dump_flag and options.over_dump:
+        raise UserError("--data_dump_flag and --over_dump share one dump on the NPU; choose one")
     values = {"use_off_line": True, "precision_mode": options.precision_mode}
     if mixlist_file and options.precision_mode == "allow_mix_precision":
         values["modify_mixlist"] = mixlist_file
@@ -139,7 +157,9 @@ def _npu_parameters(optimizer, options, mixlist_file):
             enable_dump_debug=True, dump_debug_mode="all", dump_path=options.over_dump_path
         )
     if options.profiling:
-        what = {"output": options.profiling_dump_path, "training_trace": "on", "task_trace": "on"}
+        folder = os.path.abspath(options.profiling_dump_path)
+        os.makedirs(folder, exist_ok=True)
+        what = {"output": folder, "training_trace": "on", "task_trace": "on"}
         what.update(aicpu="on", fp_point="", bp_point="")
         values.update(profiling_mode=True, profiling_options=json.dumps(what))
     if options.autotune:
@@ -197,4 +217,4 @@ def minimize(optimizer, loss, variables, device: Device, group, name: str) -> tf
         gradients = [
             (gradient, variable) for gradient, variable in gradients if gradient is not None
         ]
-        return optimizer.apply_gradients(group.average_gradients(gradients, name))
+        return group.guard(optimizer.apply_gradients(group.average_gradients(gradients, name)))

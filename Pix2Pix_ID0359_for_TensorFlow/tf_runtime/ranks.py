@@ -20,6 +20,8 @@ from tensorflow.python.ops import collective_ops
 from harness.errors import UserError
 
 TIMEOUT_SECONDS = 40  # longer than any pause that only rank 0 makes (samples, checkpoints)
+FIRST_TIMEOUT_SECONDS = 600  # of the first run, which compiles
+STEPS_TO_WAIT = 10  # a lost rank is missed after so many of the slowest steps, if that is longer
 
 
 class RankError(UserError):
@@ -63,7 +65,7 @@ class Group:
         self._ring = size > 1 and device_name != "npu"
         kind = "GPU" if device_name == "gpu" else "CPU"
         self._device = "/job:worker/replica:0/task:%d/device:%s:0" % (rank, kind)
-        self._keys = {}
+        self._keys, self._limit, self._slowest = {}, FIRST_TIMEOUT_SECONDS, 0.0
 
     def start(self, config: tf.ConfigProto) -> None:
         """Starts this rank's server and waits until every other rank answers.
@@ -136,9 +138,15 @@ class Group:
         return self.guard(tf.group(*done))
 
     def stop_vote(self):
-        """Returns (a placeholder, its mean over the ranks): who wants to stop tells the others."""
+        """Returns (a placeholder, its mean or sum over the ranks): who wants to stop tells all."""
         mine = tf.placeholder_with_default(tf.constant(0.0), [], name="wants_to_stop")
-        return mine, self._mean(mine, "stop_vote") if self._ring else tf.identity(mine)
+        if self._ring:
+            return mine, self._mean(mine, "stop_vote")
+        if self.size > 1:
+            from npu_bridge.hccl import hccl_ops
+
+            return mine, hccl_ops.allreduce(mine, "sum")
+        return mine, tf.identity(mine)
 
     def guard(self, operation) -> tf.Operation:
         """Lets a time-out break a collective that waits for a lost rank (needed on 1.15)."""
@@ -153,15 +161,19 @@ class Group:
         """Runs `fetches`; with several ranks it fails with RankError when one of them is lost."""
         if not self._ring:
             return session.run(fetches, feed)
-        faulthandler.dump_traceback_later(1.5 * TIMEOUT_SECONDS, exit=True)
-        limit = tf.RunOptions(timeout_in_ms=1000 * TIMEOUT_SECONDS)
+        faulthandler.dump_traceback_later(1.5 * self._limit, exit=True)
+        limit = tf.RunOptions(timeout_in_ms=int(1000 * self._limit))
         lost = (
             tf.errors.DeadlineExceededError,
             tf.errors.UnavailableError,
             tf.errors.CancelledError,
         )
+        begin = time.monotonic()
         try:
-            return session.run(fetches, feed, options=limit)
+            values = session.run(fetches, feed, options=limit)
+            self._slowest = max(self._slowest, time.monotonic() - begin)
+            self._limit = max(TIMEOUT_SECONDS, STEPS_TO_WAIT * self._slowest)
+            return values
         except lost as error:
             text = "rank %d lost another rank (%s); start again to go on from the last checkpoint"
             raise RankError(text % (self.rank, type(error).__name__)) from error

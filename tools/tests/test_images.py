@@ -128,6 +128,16 @@ def test_a_half_written_last_line_is_left_out(tmp_path):
     assert files.read_jsonl(str(path)) == [{"step": 1}]
 
 
+def test_a_log_goes_on_after_its_last_whole_line(tmp_path):
+    path = str(tmp_path / "log.jsonl")
+    with open(path, "w") as file:
+        file.write('{"step": 1}\n{"st')
+    files.keep_whole_lines(path, True)
+    assert files.read_jsonl(path) == [{"step": 1}]
+    files.keep_whole_lines(path, False)
+    assert os.path.getsize(path) == 0
+
+
 def test_work_ahead_gives_every_step_its_own_result_and_its_own_error():
     def double(step):
         if step == 4:

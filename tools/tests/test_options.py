@@ -67,6 +67,8 @@ def test_defaults_aliases_switches_and_lists():
         (["--batch_size=65"], "--batch_size 65 is too large; it must be at most 64"),
         (["--rate=nan"], "--rate nan is too small"),
         (["--weights", "1", "-2"], "--weights -2.0 is too small"),
+        (["--batch_size=inf"], "'inf' is not a whole number"),
+        (["--rate=inf"], "--rate inf: it must be finite"),
         (["--batch_size=2.5"], "'2.5' is not a whole number"),
         (["--rate=fast"], "'fast' is not a number"),
         (["--flip=perhaps"], "'perhaps' is neither True nor False"),

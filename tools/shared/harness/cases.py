@@ -14,11 +14,13 @@ the folder's test/cases.py, which provides
   run_folder(case)               where log.jsonl and training.json are
   metrics(case)                  {name: value} of the evaluation
   accuracy(case)                 {"metric", "value", "protocol"} of the main one, or None
-  LOSS_LISTS                     {file ending: loss name}
+  LOSS_LISTS                     {file name with %s for the CaseName: loss name}
+  OUTPUTS                        names of what its programs leave in case.output
 """
 
 import dataclasses
 import datetime
+import fnmatch
 import importlib.util
 import os
 import shutil
@@ -26,6 +28,7 @@ import sys
 import time
 from typing import Any, List, NamedTuple
 
+from harness.errors import UserError, run_program
 from harness.files import read_json, write_json
 from harness.launch import launch
 from harness.options import option, parse_several
@@ -116,15 +119,20 @@ def case_name(case: Case, bind_core: bool = False) -> str:
     )
 
 
-def move_earlier(output: str) -> None:
-    """Moves what an earlier case left in `output` to its folder previous/, one generation deep."""
+def move_earlier(output: str, names) -> None:
+    """Moves what an earlier case left in `output` to its folder previous/, one generation deep.
+
+    Args:
+      output: the case's output folder; what a case does not write stays where it is.
+      names: patterns of the names that a case writes.
+    """
     if read_json(os.path.join(output, "case.json")) is None:
         return
     previous = os.path.join(output, "previous")
     shutil.rmtree(previous, ignore_errors=True)
     os.makedirs(previous)
     for name in os.listdir(output):
-        if name != "previous":
+        if any(fnmatch.fnmatch(name, pattern) for pattern in names):
             os.replace(os.path.join(output, name), os.path.join(previous, name))
 
 
@@ -141,45 +149,51 @@ def main(argv: List[str]) -> int:
     preset, ranks, words = argv[0], int(argv[1]), argv[2:]
     module = load_module()
     case, options = read_case(preset, ranks, words, module)
-    problem = None if case.data_path else "no --data_path was given"
-    if not problem:
-        try:
-            module.check_data(case)
-        except ValueError as error:
-            problem = str(error)
-    if not problem and options.conda_name and not shutil.which("conda"):
-        problem = "--conda_name %s: conda is not on the PATH" % options.conda_name
+    if options.conda_name and not shutil.which("conda"):
+        raise UserError("--conda_name %s: conda is not on the PATH" % options.conda_name)
+    problem = _data_problem(case, module)
     if problem:
         print('[Error] para "data_path" must be config\n%s' % problem, flush=True)
         return 1
     return _run(case, options, module)
 
 
+def _data_problem(case, module) -> str:
+    if not case.data_path:
+        return "no --data_path was given"
+    if (case.data_path + os.sep).startswith(case.output + os.sep):
+        return "the data in %s would lie in the output folder %s" % (case.data_path, case.output)
+    try:
+        module.check_data(case)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _run(case, options, module) -> int:
     start, begin = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
     if not getattr(case.config, "continue_train", False):
-        move_earlier(case.output)
-    write_json(
-        os.path.join(case.output, "case.json"), {"preset": case.preset, "command": case.command}
-    )
+        network = os.path.basename(case.root)
+        names = ["case.json", "result.json", "train_*.log", network + "_bs*"]
+        move_earlier(case.output, names + list(module.OUTPUTS))
+    started = {"preset": case.preset, "command": case.command}
+    write_json(os.path.join(case.output, "case.json"), started)
     device = int(os.environ.get("ASCEND_DEVICE_ID") or "0")
-    logs = [
-        os.path.join(case.output, "train_%d.log" % (device + rank)) for rank in range(case.ranks)
-    ]
+    logs = [os.path.join(case.output, "train_%d.log" % (device + n)) for n in range(case.ranks)]
     status = launch(
         program(case, module.training(case), options.conda_name), logs, options.bind_core
     )
     seconds = {"training": time.monotonic() - begin}
     training = read_json(os.path.join(module.run_folder(case), "training.json"), {})
-    if status == 0 and not training.get("stopped"):
+    evaluated = status == 0 and not training.get("stopped")
+    if evaluated:
         for words in module.following(case):
             status = status or launch(program(case, words, options.conda_name), logs[:1])
     seconds["case"] = time.monotonic() - begin
-    write_results(
-        case, case_name(case, options.bind_core), status, seconds, start.isoformat(), module
-    )
+    name = case_name(case, options.bind_core)
+    write_results(case, name, status, seconds, start.isoformat(), module, evaluated)
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_program(lambda: main(sys.argv[1:]))

@@ -45,6 +45,14 @@ def read_json(path: str, default=None):
         return json.load(file)
 
 
+def keep_whole_lines(path: str, keep: bool) -> None:
+    """Cuts off a half-written last line of `path`, or the whole content unless `keep`."""
+    if os.path.exists(path):
+        with open(path, "r+b") as file:
+            text = file.read() if keep else b""
+            file.truncate(text.rfind(b"\n") + 1)
+
+
 def read_jsonl(path: str) -> list:
     """Returns the objects of a file with one JSON object a line; [] where there is no file.
 

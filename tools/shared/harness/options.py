@@ -86,7 +86,7 @@ def _word_to_int(word: str) -> int:
         number = float(word)
     except ValueError:
         number = 0.5
-    if number != int(number):
+    if number % 1 != 0:  # also true of inf and nan
         raise argparse.ArgumentTypeError("%r is not a whole number" % word)
     return int(number)
 
@@ -200,6 +200,8 @@ def check(config) -> None:
                 raise ValueError(
                     "--%s %s is too small; it must be at least %s" % (field.name, number, low)
                 )
+            if isinstance(number, float) and number in (float("inf"), float("-inf")):
+                raise ValueError("--%s %s: it must be finite" % (field.name, number))
             if high is not None and not number <= high:
                 raise ValueError(
                     "--%s %s is too large; it must be at most %s" % (field.name, number, high)

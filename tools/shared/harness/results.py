@@ -11,7 +11,7 @@ from harness.files import read_json, read_jsonl, write_json, write_text
 
 
 def write_results(
-    case, name: str, status: int, seconds: Dict[str, float], start: str, module
+    case, name: str, status: int, seconds: Dict[str, float], start: str, module, evaluated: bool
 ) -> None:
     """Writes and prints the results of a case, as far as they are known.
 
@@ -22,16 +22,17 @@ def write_results(
       seconds: {"training": .., "case": ..}.
       start: ISO 8601 time of the start.
       module: the folder's test/cases.py.
+      evaluated: whether the evaluation ran, so that its metrics are of this case.
     """
     folder = module.run_folder(case)
     training = read_json(os.path.join(folder, "training.json"), {})
     # A run that was killed and resumed did some steps twice: the later record counts.
     log = {record["step"]: record for record in read_jsonl(os.path.join(folder, "log.jsonl"))}
     log = [log[step] for step in sorted(log)]
-    accuracy = module.accuracy(case)
-    for file_ending, loss in module.LOSS_LISTS.items():
-        lines = ["%.8f\n" % record[loss] for record in log]
-        write_text(os.path.join(case.output, name + file_ending), "".join(lines))
+    accuracy = module.accuracy(case) if evaluated else None
+    for pattern, loss in module.LOSS_LISTS.items():
+        lines = ["%.8f\n" % record[loss] for record in log if loss in record]
+        write_text(os.path.join(case.output, pattern % name), "".join(lines))
     step_seconds, rate = training.get("seconds_per_step"), training.get("images_per_second")
     network = os.path.basename(case.root)
     write_json(
@@ -49,7 +50,7 @@ def write_results(
             "first_step_seconds": training.get("first_step_seconds"),
             "losses": training.get("losses", {}),
             "accuracy": accuracy,
-            "metrics": module.metrics(case),
+            "metrics": module.metrics(case) if evaluated else {},
             "seed": case.config.seed,
             "versions": _versions(training),
             "start": start,
@@ -82,7 +83,7 @@ def _case_lines(case, name, training, log, accuracy, losses):
         "TrainingTime": _number(step_seconds and 1000 * step_seconds, "%.2f"),
     }
     for key, loss in zip(("ActualLoss", "ActualLoss1"), losses):
-        last = [record[loss] for record in log[-10:]]
+        last = [record[loss] for record in log if loss in record][-10:]
         lines[key] = _number(sum(last) / len(last) if last else None, "%.4f")
     lines["TrainAccuracy"] = _number(accuracy and accuracy["value"], "%.4f")
     return lines

@@ -7,7 +7,7 @@ The training loop itself is an ordinary `for` in the model's training.py:
 
     with Run(folder, config, device, group, last_step, Periods(), resume=True) as run:
         for step, batch in run.steps(read_batch):
-            losses = run.session_run(fetches, {images: batch})
+            losses = run.step(fetches, {images: batch})
             run.log(step, losses)
 """
 
@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from harness.ahead import Ahead
 from harness.errors import UserError
-from harness.files import write_json
+from harness.files import keep_whole_lines, write_json
 from tf_runtime import device as devices
 from tf_runtime import settings
 from tf_runtime.checkpoints import Checkpoints
@@ -85,6 +85,7 @@ class Run:
         self.folder, self._config, self._device, self._group = folder, config, device, group
         self._last_step, self._periods, self._resume, self._name = last_step, periods, resume, name
         self._summaries, self._mixlist_file = summaries, mixlist_file
+        self._summary_path = os.path.join(folder, "training.json")
         self._around = settings.surroundings(device, group)
         self.first_step, self.stopped = 1, False
         self._step_seconds, self._step_begin, self._first_step_seconds = [], None, None
@@ -134,8 +135,10 @@ class Run:
         self.first_step = int(self.session.run(self._read_step)) + 1
         if self._group.rank == 0:
             path = os.path.join(self.folder, "log.jsonl")
-            mode = "a" if self.first_step > 1 else "w"
-            self._log = open(path, mode, encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+            keep_whole_lines(path, self.first_step > 1)
+            self._log = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+            if self.first_step <= self._last_step and os.path.exists(self._summary_path):
+                os.remove(self._summary_path)  # it spoke of the run so far
             if self._summaries:
                 self._writer = tf.summary.FileWriter(self._summaries)
 
@@ -164,11 +167,13 @@ class Run:
                 self._step_begin = time.perf_counter()
                 yield step, ahead(step)
                 self._bar.update()
-                if self._periods.save and step % self._periods.save == 0:
+                periods = (self._periods.save, self._periods.keep_every)
+                if any(period and step % period == 0 for period in periods):
                     saved = self._save(step)
         if saved < step:
             self._save(step)
         self._bar.close()
+        self.stopped = self.stopped and step < last_step
         if self.stopped:
             self.print("stopped at step %d" % step)
         self._write_training(step, ahead.waited)
@@ -189,12 +194,12 @@ class Run:
             self.checkpoints.save(self.session, step)
         return step
 
-    def session_run(self, fetches, feed=None):
+    def step(self, fetches, feed=None):
         """Runs a step: as session.run, together with all ranks and their wish to stop."""
         feed = dict(feed or {})
         feed[self._my_vote] = 1.0 if self._signal else 0.0
         values, vote = self._group.run(self.session, (fetches, self._vote), feed)
-        self.stopped = bool(vote > 0)
+        self.stopped = bool(vote > 0) or (self._group.size == 1 and self._signal is not None)
         return values
 
     def log(self, step: int, losses: dict, **more) -> bool:
@@ -253,7 +258,7 @@ class Run:
         mean = float(np.mean(seconds)) if seconds else None
         images, duration = self._config.batch_size * self._group.size, self.seconds()
         write_json(
-            os.path.join(self.folder, "training.json"),
+            self._summary_path,
             {
                 "steps": step,
                 "first_step": self.first_step,
