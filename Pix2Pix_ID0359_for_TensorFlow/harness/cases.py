@@ -31,7 +31,7 @@ from typing import Any, List, NamedTuple
 from harness.errors import UserError, run_program
 from harness.files import read_json, write_json
 from harness.launch import launch
-from harness.options import option, parse_several
+from harness.options import environment_number, option, parse_several
 from harness.results import write_results
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -91,7 +91,7 @@ def read_case(preset: str, ranks: int, argv: List[str], module):
     text = "%s: the %s case on %d device(s)." % (os.path.basename(ROOT), preset, ranks)
     (options, config), (_, given) = parse_several(classes, argv, prog, text)
     settings = module.settings(preset, given)
-    device = os.environ.get("ASCEND_DEVICE_ID") or "0"
+    device = str(environment_number("ASCEND_DEVICE_ID"))
     output = options.output_path or os.path.join(ROOT, "test", "output", device)
     case = Case(
         preset=preset,
@@ -178,7 +178,7 @@ def _run(case, options, module) -> int:
         move_earlier(case.output, names + list(module.OUTPUTS))
     started = {"preset": case.preset, "command": case.command}
     write_json(os.path.join(case.output, "case.json"), started)
-    device = int(os.environ.get("ASCEND_DEVICE_ID") or "0")
+    device = environment_number("ASCEND_DEVICE_ID")
     logs = [os.path.join(case.output, "train_%d.log" % (device + n)) for n in range(case.ranks)]
     status = launch(
         program(case, module.training(case), options.conda_name), logs, options.bind_core

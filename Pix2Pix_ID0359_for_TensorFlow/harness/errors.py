@@ -9,6 +9,7 @@ import sys
 from typing import Callable
 
 _FULL_OR_FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+_OF_ANOTHER_KIND = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)  # a file for a folder or so
 
 
 class UserError(ValueError):
@@ -22,9 +23,10 @@ def run_program(main: Callable[[], int]) -> None:
     except UserError as error:
         status = _complain(str(error))
     except OSError as error:
-        if error.errno not in _FULL_OR_FORBIDDEN:
+        if error.errno not in _FULL_OR_FORBIDDEN + _OF_ANOTHER_KIND:
             raise
-        status = _complain("%s: %s" % (error.filename or "a file", error.strerror))
+        text = "cannot write %s: %s; choose another place"
+        status = _complain(text % (error.filename2 or error.filename or "a file", error.strerror))
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)

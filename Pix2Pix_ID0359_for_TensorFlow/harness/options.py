@@ -10,6 +10,8 @@ import os
 import sys
 from typing import List, Optional, Tuple
 
+from harness.errors import UserError
+
 
 def option(default, text, choices=None, low=None, high=None, aliases=(), may_change=False):
     """Declares one option of a configuration dataclass.
@@ -185,6 +187,18 @@ def unknown_flags(words: List[str], fields) -> str:
         )
         parts.append("unknown option %s%s" % (word, "; did you mean %s?" % near[0] if near else ""))
     return ", ".join(parts)
+
+
+def environment_number(name: str, default: int = 0) -> int:
+    """Returns the whole number >= 0 in an environment variable, or `default` where it is not set.
+
+    Raises:
+      UserError: if there is something else in it.
+    """
+    text = os.environ.get(name) or str(default)
+    if not text.isdigit():
+        raise UserError("the environment has %s=%s; it must be a whole number" % (name, text))
+    return int(text)
 
 
 def check(config) -> None:

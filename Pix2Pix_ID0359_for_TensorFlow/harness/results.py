@@ -34,12 +34,11 @@ def write_results(
         lines = ["%.8f\n" % record[loss] for record in log if loss in record]
         write_text(os.path.join(case.output, pattern % name), "".join(lines))
     step_seconds, rate = training.get("seconds_per_step"), training.get("images_per_second")
-    network = os.path.basename(case.root)
     write_json(
         os.path.join(case.output, "result.json"),
         {
             "case": name,
-            "model": network,
+            "model": os.path.basename(case.root),
             "preset": case.preset,
             "device": training.get("surroundings", {}).get("device", "none"),
             "ranks": case.ranks,
@@ -56,6 +55,7 @@ def write_results(
             "start": start,
             "duration_seconds": round(seconds["case"], 3),
             "exit_status": status,
+            "stopped": training.get("stopped", False),
             "command": case.command,
         },
     )
@@ -63,6 +63,8 @@ def write_results(
     lines["E2ETrainingTime"] = "%d" % round(seconds["training"])
     text = "".join("%s = %s\n" % item for item in lines.items())
     write_text(os.path.join(case.output, name + ".log"), text)
+    if training.get("stopped"):
+        print("stopped before the last step: not evaluated; --continue_train goes on")
     print("------------------ Final result ------------------")
     print("Final Performance images/sec : %s" % lines["ActualFPS"])
     print("Final Performance sec/step : %s" % _number(step_seconds, "%.4f"))
@@ -98,5 +100,5 @@ def _versions(training):
     return {
         key: str(surroundings[key])
         for key in surroundings
-        if key not in ("device", "threads", "ranks")
+        if key not in ("device", "threads", "ranks", "data")
     }

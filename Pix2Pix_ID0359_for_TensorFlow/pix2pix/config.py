@@ -75,7 +75,10 @@ class Config(PlatformOptions):
     input_dir: str = option("", "test: translate the pictures of this folder", may_change=True)
     checkpoint: str = option("", "test: this checkpoint instead of the newest", may_change=True)
     test_size: int = option(
-        0, "test: resize pictures to this side; 0 keeps their size", low=0, may_change=True
+        0,
+        "test: resize pictures to this side; 0: pairs to --fine_size, others keep theirs",
+        low=0,
+        may_change=True,
     )
     stochastic: bool = option(False, "test: keep the dropout noise, seeded", may_change=True)
 

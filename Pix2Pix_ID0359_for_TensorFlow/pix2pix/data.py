@@ -8,6 +8,7 @@ names (trainA trainB, train/A train/B, or A/train B/train). Axes: N pairs, H, W,
 import concurrent.futures
 import functools
 import os
+import zlib
 from typing import List, NamedTuple, Tuple
 
 import numpy as np
@@ -91,8 +92,10 @@ def check_pairs(pairs: List[Pair]) -> None:
         problems = [problem for problem in pool.map(check, pairs) if problem]
     if problems:
         rest = "; and %d more" % (len(problems) - 5) if len(problems) > 5 else ""
-        text = "%d of %d pairs cannot be used, mend or remove them: %s%s"
-        raise DataError(text % (len(problems), len(pairs), "; ".join(problems[:5]), rest))
+        text = "%d of %d pairs in %s cannot be used, mend or remove them: %s%s"
+        folder = os.path.dirname(pairs[0].a)
+        names = "; ".join(problems[:5])
+        raise DataError(text % (len(problems), len(pairs), folder, names, rest))
 
 
 def _problem(pair, decode):
@@ -186,6 +189,13 @@ def jitter(condition: np.ndarray, target: np.ndarray, config, rng) -> Tuple[np.n
 @functools.lru_cache(maxsize=2)
 def _order(seed, epoch, count):
     return np.random.RandomState([seed, epoch]).permutation(count)
+
+
+def fingerprint(pairs: List[Pair]) -> str:
+    """Returns a short text that changes with the number, names and sizes of the files."""
+    files = [path for pair in pairs for path in pair if path]
+    listing = ["%s %d" % (os.path.basename(path), os.path.getsize(path)) for path in files]
+    return "%d pairs, %08x" % (len(pairs), zlib.crc32("\n".join(listing).encode()))
 
 
 def steps_per_epoch(pairs: List[Pair], config, ranks: int) -> int:

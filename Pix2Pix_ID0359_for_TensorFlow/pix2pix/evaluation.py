@@ -48,8 +48,11 @@ def find_jobs(config) -> List[Job]:
                 raise UserError(text % (names[stem].a, path, stem))
             names[stem] = data.Pair(path, "")
         return [Job(stem, pair, False) for stem, pair in names.items()]
-    split = "val" if data.has_split(config.data_path, "val") else "test"
-    pairs = data.find_pairs(config.data_path, split)
+    splits = [split for split in ("val", "test") if data.has_split(config.data_path, split)]
+    if not splits:
+        text = "there is no val/ or test/ in %s; add one, or give --input_dir"
+        raise UserError(text % config.data_path)
+    pairs = data.find_pairs(config.data_path, splits[0])
     data.check_pairs(pairs)
     return [Job("test_%04d" % number, pair, True) for number, pair in enumerate(pairs, 1)]
 
@@ -65,7 +68,7 @@ def evaluate(config, jobs: List[Job], translate: Translate) -> dict:
     with Ssim() as ssim:
         for job in tqdm(jobs, unit="picture", disable=None):
             condition, target = _read(job, config)
-            if not each:
+            if not each and not job.has_target:
                 _warn_of_scale(condition, config)
             fake = data.to_uint8(translate_picture(translate, data.to_float(condition)))
             pictures = {"inputs": condition, "": fake, "targets": target}
@@ -100,7 +103,8 @@ def _read(job, config):
         condition, target = data.read_pair(job.pair, config)
     else:
         condition, target = read_image(job.pair.a, config.input_nc), None
-    side = config.test_size
+    # Targets are compared at the size of training, as published; other pictures keep theirs.
+    side = config.test_size or (config.fine_size if job.has_target else 0)
     if side:
         condition = data.resize(condition, side, side)
         target = None if target is None else data.resize(target, side, side)
@@ -147,7 +151,7 @@ def page(rows: List[str], metrics: dict) -> str:
         "<style>body{font:16px sans-serif;margin:2em;max-width:60em}",
         "td{padding:4px;vertical-align:top}img{width:100%;max-width:18em}small{color:#555}</style>",
         "<h1>Pix2Pix test</h1><p>%s</p>" % html.escape(text),
-        "<table><tr><th>input<th>output<th>target",
+        "<table><tr><th>input<th>output" + ("<th>target" if "l1" in metrics else ""),
     ]
     return "\n".join(lines + rows) + "\n</table>\n"
 
@@ -158,7 +162,7 @@ def page_row(score: dict, pictures: List[np.ndarray]) -> str:
     if "l1" in score:
         note += ": L1 %(l1).4f, PSNR %(psnr).2f dB, SSIM %(ssim).4f" % score
     cells = "".join("<td><img alt='' src='%s'>" % _embed(pixels) for pixels in pictures)
-    return "<tr>%s\n<tr><td colspan=3><small>%s</small>" % (cells, html.escape(note))
+    return "<tr><td colspan=3><small>%s</small>\n<tr>%s" % (html.escape(note), cells)
 
 
 def _embed(pixels):

@@ -16,14 +16,8 @@ from tf_runtime.checkpoints import checkpoint_steps, restore
 
 INPUT, OUTPUT = "input", "output"  # nodes of the .pb: float32 [N, H, W, C] in [-1, 1]
 MULTIPLE = 256  # of the generator's height and width
-NETWORK_OPTIONS = (
-    "which_direction",
-    "ngf",
-    "ndf",
-    "input_nc",
-    "output_nc",
-    "legacy_bottleneck_norm",
-)
+NETWORK_OPTIONS = ("which_direction", "ngf", "ndf", "input_nc", "output_nc", "fine_size")
+NETWORK_OPTIONS += ("load_size", "legacy_bottleneck_norm")
 
 Translate = Callable[
     [np.ndarray], np.ndarray
@@ -57,12 +51,13 @@ def find_checkpoint(config) -> str:
     folder = config.run_folder
     steps = checkpoint_steps(folder, "pix2pix.model")
     if not steps:
-        runs = os.listdir(config.checkpoint_dir) if os.path.isdir(config.checkpoint_dir) else []
-        text = "no checkpoint in %s (%s holds: %s); train first, or give --checkpoint or the run's "
-        text += "--dataset_name, --batch_size and --fine_size"
-        raise UserError(
-            text % (folder, config.checkpoint_dir, ", ".join(sorted(runs)) or "nothing")
-        )
+        text = "no checkpoint in %s; say with --checkpoint_dir where the training saved (%s)"
+        there = "it does not exist"
+        if os.path.isdir(config.checkpoint_dir):
+            there = "it holds %s" % (
+                ", ".join(sorted(os.listdir(config.checkpoint_dir))) or "nothing"
+            )
+        raise UserError(text % (folder, "%s: %s" % (config.checkpoint_dir, there)))
     return os.path.join(folder, "pix2pix.model-%d" % steps[-1])
 
 
@@ -123,6 +118,10 @@ class GraphTranslator:
                 raise UserError(
                     "%s does not have the nodes input and output: %s" % (self._path, error)
                 ) from error
+        channels = conditions.shape.as_list()[3]
+        if channels != self._device.options.input_nc:
+            text = "%s takes pictures with %d channels; add --input_nc=%d"
+            raise UserError(text % (self._path, channels, channels))
         self._session = tf.Session(graph=graph, config=devices.session_config(self._device))
         return lambda batch: self._session.run(fakes, {conditions: batch})
 

@@ -119,6 +119,8 @@ def train(config) -> None:
     pairs = data.find_pairs(config.data_path, "train")[: config.train_size]
     per_epoch = data.steps_per_epoch(pairs, config, group.size)
     data.check_pairs(pairs)
+    if data.has_split(config.data_path, "val"):
+        data.check_pairs(data.find_pairs(config.data_path, "val"))
     last_step = config.train_steps or config.epoch * per_epoch
     print(
         "%d training pairs, %d steps per epoch, %d steps" % (len(pairs), per_epoch, last_step),
@@ -148,6 +150,7 @@ def train(config) -> None:
             name="pix2pix.model",
             summaries=config.log_dir,
             mixlist_file=config.mixlist_file,
+            data=data.fingerprint(pairs),
         ) as run:
             for step, (conditions, targets) in run.steps(read_batch):
                 epoch, index = divmod(step - 1, per_epoch)
@@ -158,7 +161,8 @@ def train(config) -> None:
                 if run.log(step, losses, learning_rate=rate):
                     times = (epoch, index + 1, per_epoch, run.seconds())
                     run.print(LOG_LINE % (times + (losses["d_loss"], losses["g_loss"])))
-                if config.sample_freq and step % config.sample_freq == 0 and group.rank == 0:
+                is_due = step == last_step or step % max(config.sample_freq, 1) == 0
+                if config.sample_freq and is_due and group.rank == 0:
                     sampler.write(run.session, "train_%02d_%04d.png" % (epoch, index + 1))
 
 

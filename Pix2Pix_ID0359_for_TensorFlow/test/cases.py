@@ -36,8 +36,11 @@ def settings(preset, given):
 def check_data(case) -> None:
     """Raises ValueError unless there are training pairs that can be used."""
     pairs = data.find_pairs(case.data_path, "train")[: case.config.train_size]
-    data.check_pairs(pairs)
     data.steps_per_epoch(pairs, case.config, case.ranks)
+    data.check_pairs(pairs)
+    for split in ("val", "test"):
+        if data.has_split(case.data_path, split):
+            data.check_pairs(data.find_pairs(case.data_path, split))
 
 
 def _options(case):
@@ -66,7 +69,7 @@ def following(case):
     if not any(data.has_split(case.data_path, split) for split in ("val", "test")):
         print("no val/ or test/ in %s: the accuracy is not measured" % case.data_path, flush=True)
         return []
-    options = dict(_options(case), test_size=case.config.test_size or case.config.fine_size)
+    options = _options(case)
     options.pop("phase", None)
     return [["main.py", "--phase=test"] + words_for(options)]
 

@@ -177,7 +177,7 @@ def test_a_text_file_and_a_truncated_jpeg_are_named(dataset):
     with open(os.path.join(folder, "7.jpg"), "r+b") as file:
         file.truncate(os.path.getsize(file.name) // 2)
     message = _error(data.check_pairs, data.find_pairs(dataset, "train"))
-    assert "2 of 7 pairs" in message
+    assert "2 of 7 pairs in %s" % folder in message
     assert "6.jpg cannot be read as a picture" in message
     assert "7.jpg" in message
     assert "truncated" in message

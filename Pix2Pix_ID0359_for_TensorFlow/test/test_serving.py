@@ -92,7 +92,7 @@ def test_an_unreadable_checkpoint_is_an_error(checkpoint):
 def test_no_checkpoint_says_where_it_looked(tmp_path):
     (tmp_path / "other_1_256").mkdir()
     config = Config(checkpoint_dir=str(tmp_path))
-    with pytest.raises(UserError, match=r"facades_1_256.*holds: other_1_256"):
+    with pytest.raises(UserError, match=r"facades_1_256.*it holds other_1_256"):
         serving.find_checkpoint(config)
 
 

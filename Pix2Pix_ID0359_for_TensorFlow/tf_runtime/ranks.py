@@ -18,6 +18,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.ops import collective_ops
 
 from harness.errors import UserError
+from harness.options import environment_number
 
 TIMEOUT_SECONDS = 40  # longer than any pause that only rank 0 makes (samples, checkpoints)
 FIRST_TIMEOUT_SECONDS = 600  # of the first run, which compiles
@@ -37,7 +38,7 @@ def connect(device_name: str) -> "Group":
     Raises:
       UserError: if the three do not fit together.
     """
-    size, rank = int(os.environ.get("RANK_SIZE") or 1), int(os.environ.get("RANK_ID") or 0)
+    size, rank = environment_number("RANK_SIZE", 1), environment_number("RANK_ID")
     if not 0 <= rank < size:
         raise UserError(
             "RANK_ID %d with RANK_SIZE %d: it must be 0 to RANK_SIZE - 1" % (rank, size)

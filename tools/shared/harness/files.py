@@ -7,6 +7,8 @@ import contextlib
 import json
 import os
 
+from harness.errors import UserError
+
 
 @contextlib.contextmanager
 def atomic_path(path: str):
@@ -42,7 +44,10 @@ def read_json(path: str, default=None):
     if not os.path.exists(path):
         return default
     with open(path, encoding="utf-8") as file:
-        return json.load(file)
+        try:
+            return json.load(file)
+        except ValueError as error:
+            raise UserError("%s is damaged: %s; mend or remove it" % (path, error)) from error
 
 
 def keep_whole_lines(path: str, keep: bool) -> None:

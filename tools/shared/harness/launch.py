@@ -13,6 +13,8 @@ import threading
 import time
 from typing import List
 
+from harness.options import environment_number
+
 GRACE_SECONDS = 60  # how long the other ranks may take to end after one has failed
 
 
@@ -66,8 +68,8 @@ def launch(command: List[str], logs: List[str], bind_core: bool = False) -> int:
 def _environment(rank, size):
     environment = dict(os.environ, RANK_ID=str(rank), RANK_SIZE=str(size))
     environment.setdefault("JOB_ID", "10087")
-    device = os.environ.get("ASCEND_DEVICE_ID") or os.environ.get("DEVICE_ID") or "0"
-    environment["DEVICE_ID"] = environment["ASCEND_DEVICE_ID"] = str(int(device) + rank)
+    device = environment_number("ASCEND_DEVICE_ID", environment_number("DEVICE_ID"))
+    environment["DEVICE_ID"] = environment["ASCEND_DEVICE_ID"] = str(device + rank)
     if sys.stdout.isatty():
         environment["PROGRESS_BAR"] = "1"
     return environment

@@ -67,6 +67,7 @@ class Run:
       name: first part of the checkpoints' names.
       summaries: folder for TensorBoard, or "".
       mixlist_file: see `device.session_config`.
+      data: a text that changes with the training data; a resumed run says if it did.
     """
 
     def __init__(
@@ -81,12 +82,13 @@ class Run:
         name="model",
         summaries="",
         mixlist_file="",
+        data="",
     ):
         self.folder, self._config, self._device, self._group = folder, config, device, group
         self._last_step, self._periods, self._resume, self._name = last_step, periods, resume, name
         self._summaries, self._mixlist_file = summaries, mixlist_file
         self._summary_path = os.path.join(folder, "training.json")
-        self._around = settings.surroundings(device, group)
+        self._around = dict(settings.surroundings(device, group), data=data)
         self.first_step, self.stopped = 1, False
         self._step_seconds, self._step_begin, self._first_step_seconds = [], None, None
         self._losses, self._signal, self._bar, self._log, self._writer = {}, None, None, None, None
@@ -128,7 +130,7 @@ class Run:
         self.session.run(self._init)
         if self._group.rank == 0:
             done = self.checkpoints.restore_newest(self.session) if self._resume else None
-            if self._resume:
+            if self._resume and (done or 0) < self._last_step:
                 text = "continuing after step %d" % done if done else "no checkpoint yet: step 1"
                 print(text, flush=True)
         self._group.run(self.session, self._broadcast)
@@ -181,9 +183,11 @@ class Run:
     def _not_finite(self, what):
         steps = self.checkpoints.steps()
         last = (
-            "the last good checkpoint is that of step %d" % steps[-1] if steps else "none is saved"
+            "the last good checkpoint is that of step %d" % steps[-1]
+            if steps
+            else "no checkpoint is saved"
         )
-        raise NotFiniteError("%s; %s" % (what, last))
+        raise NotFiniteError("%s; %s. A lower learning rate may help" % (what, last))
 
     def _save(self, step):
         if self._group.rank == 0:
@@ -223,7 +227,8 @@ class Run:
             if not math.isfinite(value):
                 self._not_finite("%s is %s at step %d" % (name, value, step))
         self._bar.set_postfix(self._losses, refresh=False)
-        if self._group.rank or not self._periods.log or step % self._periods.log:
+        due = self._periods.log and (step % self._periods.log == 0 or step == self._last_step)
+        if self._group.rank or not due:
             return False
         rate = self._config.batch_size * self._group.size / seconds
         record = dict(step=step, **self._losses)
