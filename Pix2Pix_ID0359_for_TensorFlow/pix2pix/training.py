@@ -101,7 +101,7 @@ def build_step(config, device: devices.Device, group: ranks.Group) -> StepGraph:
 def learning_rate(config, epoch: float) -> float:
     """Returns the rate at a moment in epochs: full for `niter`, then linear to 0 at config.epoch.
 
-    Differs from the paper: it keeps the rate constant, which is the default here.
+    The default, niter 0, keeps it constant as the paper does.
     """
     if not config.niter or epoch < config.niter or config.niter >= config.epoch:
         return config.learning_rate
