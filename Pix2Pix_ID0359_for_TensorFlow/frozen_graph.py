@@ -37,11 +37,7 @@ def main() -> int:
     else:
         jobs = evaluation.find_jobs(config)
         with serving.GraphTranslator(export.out_pb_path, device) as translate:
-            metrics = evaluation.evaluate(config, jobs, translate)
-        print(
-            "%s; see %s"
-            % (evaluation.describe(metrics), os.path.join(config.test_dir, "index.html"))
-        )
+            evaluation.evaluate(config, jobs, translate)
     return 0
 
 

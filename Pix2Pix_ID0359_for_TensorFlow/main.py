@@ -29,11 +29,7 @@ def main() -> int:
         jobs = evaluation.find_jobs(config)
         print("%d pictures, checkpoint %s" % (len(jobs), checkpoint), flush=True)
         with serving.CheckpointTranslator(config, checkpoint, choose(config)) as translate:
-            metrics = evaluation.evaluate(config, jobs, translate)
-        print(
-            "%s; see %s"
-            % (evaluation.describe(metrics), os.path.join(config.test_dir, "index.html"))
-        )
+            evaluation.evaluate(config, jobs, translate)
     return 0
 
 

@@ -58,7 +58,7 @@ def find_jobs(config) -> List[Job]:
 
 
 def evaluate(config, jobs: List[Job], translate: Translate) -> dict:
-    """Translates `jobs` and writes PNGs, index.html and metrics.json into config.test_dir.
+    """Translates `jobs`, writes PNGs, index.html and metrics.json into config.test_dir, says so.
 
     Returns:
       {"pictures": n, and with targets "l1" (mean of |x - y| in [-1, 1]), "psnr" (dB) and "ssim"},
@@ -85,7 +85,9 @@ def evaluate(config, jobs: List[Job], translate: Translate) -> dict:
         if key in each[0]:
             metrics[key] = float(np.mean([score[key] for score in each]))
     write_json(os.path.join(config.test_dir, "metrics.json"), {"mean": metrics, "each": each})
-    write_text(os.path.join(config.test_dir, "index.html"), page(rows, metrics))
+    index = os.path.join(config.test_dir, "index.html")
+    write_text(index, page(rows, metrics))
+    print("%s; see %s" % (describe(metrics), index), flush=True)
     return metrics
 
 
