@@ -217,4 +217,8 @@ def minimize(optimizer, loss, variables, device: Device, group, name: str) -> tf
         gradients = [
             (gradient, variable) for gradient, variable in gradients if gradient is not None
         ]
-        return group.guard(optimizer.apply_gradients(group.average_gradients(gradients, name)))
+        gradients = group.average_gradients(gradients, name)
+        # A variable changes in place, so not before all that needs its old value has been computed.
+        ready = tf.tuple([gradient for gradient, _ in gradients], control_inputs=[loss])
+        pairs = [(gradient, variable) for gradient, (_, variable) in zip(ready, gradients)]
+        return group.guard(optimizer.apply_gradients(pairs))
