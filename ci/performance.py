@@ -20,6 +20,9 @@ import time
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# What test/speed.py of a folder can time, by how the folder's name begins.
+STEPS = {"StarGAN": ("train_d", "train", "infer")}
+USUAL_STEPS = ("train", "infer")
 PRECISIONS = {"float32": "force_fp32", "mixed": "allow_mix_precision"}
 
 
@@ -81,6 +84,11 @@ def summarise(what: str, repeats: list) -> dict:
     }
 
 
+def steps(folder: str) -> tuple:
+    """Returns what test/speed.py of a folder can time."""
+    return next((v for k, v in STEPS.items() if folder.startswith(k)), USUAL_STEPS)
+
+
 def table(rows: list) -> str:
     """Returns the summaries as a Markdown table."""
     lines = [
@@ -102,17 +110,21 @@ def main() -> int:
     parser.add_argument("folders", nargs="*", metavar="FOLDER", help="default: all that have one")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--count", type=int, default=8, help="steps per repeat")
+    parser.add_argument(
+        "--with_option", action="append", default=[], metavar="OPTION", help="of the models"
+    )
     parser.add_argument("--versus", action="append", default=[], metavar="NAME=COMMAND")
     parser.add_argument("--json", type=pathlib.Path, help="also write the figures here")
     options = parser.parse_args()
     folders = options.folders or sorted(path.parent.parent for path in ROOT.glob("*/test/speed.py"))
     commands = {}
     for folder in map(pathlib.Path, folders):
-        for what in ("train", "infer"):
+        for what in steps(folder.name):
             for name, mode in PRECISIONS.items():
                 script = str(folder / "test" / "speed.py")
                 words = [sys.executable, script, what, f"--precision_mode={mode}", "--device=cpu"]
-                commands[f"{folder.name} {what} {name}"] = words + [f"--count={options.count}"]
+                words += [f"--count={options.count}", *options.with_option]
+                commands[f"{folder.name} {what} {name}"] = words
     for versus in options.versus:
         name, command = versus.split("=", 1)
         commands[name] = shlex.split(command)

@@ -15,6 +15,7 @@ the folder's test/cases.py, which provides
   metrics(case)                  {name: value} of the evaluation
   accuracy(case)                 {"metric", "value", "protocol"} of the main one, or None
   LOSS_LISTS                     {file name with %s for the CaseName: loss name}
+  LAST_LOSSES                    how many of the last losses ActualLoss is the mean of
   OUTPUTS                        names of what its programs leave in case.output
 """
 

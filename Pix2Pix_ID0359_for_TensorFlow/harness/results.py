@@ -59,7 +59,7 @@ def write_results(
             "command": case.command,
         },
     )
-    lines = _case_lines(case, name, training, log, accuracy, module.LOSS_LISTS.values())
+    lines = _case_lines(case, name, training, log, accuracy, module)
     lines["E2ETrainingTime"] = "%d" % round(seconds["training"])
     text = "".join("%s = %s\n" % item for item in lines.items())
     write_text(os.path.join(case.output, name + ".log"), text)
@@ -72,7 +72,7 @@ def write_results(
     print("E2E Training Duration sec : %s" % lines["E2ETrainingTime"], flush=True)
 
 
-def _case_lines(case, name, training, log, accuracy, losses):
+def _case_lines(case, name, training, log, accuracy, module):
     """Returns {key: value} of the case's log, in its documented order."""
     step_seconds = training.get("seconds_per_step")
     lines = {
@@ -84,8 +84,8 @@ def _case_lines(case, name, training, log, accuracy, losses):
         "ActualFPS": _number(training.get("images_per_second"), "%.2f"),
         "TrainingTime": _number(step_seconds and 1000 * step_seconds, "%.2f"),
     }
-    for key, loss in zip(("ActualLoss", "ActualLoss1"), losses):
-        last = [record[loss] for record in log if loss in record][-10:]
+    for key, loss in zip(("ActualLoss", "ActualLoss1"), module.LOSS_LISTS.values()):
+        last = [record[loss] for record in log if loss in record][-module.LAST_LOSSES :]
         lines[key] = _number(sum(last) / len(last) if last else None, "%.4f")
     lines["TrainAccuracy"] = _number(accuracy and accuracy["value"], "%.4f")
     return lines

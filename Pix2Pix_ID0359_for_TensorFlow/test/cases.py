@@ -10,9 +10,11 @@ from pix2pix import data
 from pix2pix.config import Config
 
 LOSS_LISTS = {"%s_dloss.log": "d_loss", "%s_gloss.log": "g_loss"}
+LAST_LOSSES = 10  # ActualLoss is the mean of so many
 OUTPUTS = ("ckpt", "sample", "test", "logs", "overflow_dump", "data_dump", "profiling")
 
 __all__ = [
+    "LAST_LOSSES",
     "LOSS_LISTS",
     "OUTPUTS",
     "Config",

@@ -94,9 +94,6 @@ class Config(PlatformOptions):
         3, "how many of the newest checkpoints stay", low=2, may_change=True
     )
     save_steps: int = option(500, "steps between sample grids; 0 is never", low=0, may_change=True)
-    blacklist_path: str = option(
-        "./", "folder of ops_info.json (NPU mixed precision)", may_change=True
-    )
 
     checkpoint: str = option(
         "", "test: a checkpoint's path, or its name in OUTPUT_DIR/checkpoint", may_change=True
@@ -134,9 +131,3 @@ class Config(PlatformOptions):
     def run_folder(self) -> str:
         """The folder of this run's checkpoints, log and settings."""
         return os.path.join(self.output_dir, "checkpoint")
-
-    @property
-    def mixlist_file(self) -> str:
-        """ops_info.json in `blacklist_path`, or "" where there is none."""
-        path = os.path.abspath(os.path.join(self.blacklist_path, "ops_info.json"))
-        return path if os.path.exists(path) else ""

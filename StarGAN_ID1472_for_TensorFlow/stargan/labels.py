@@ -9,12 +9,11 @@ import difflib
 import os
 import random
 import zlib
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
 from harness.errors import UserError
-from harness.files import read_json, write_json
 from harness.images import EXTENSIONS, ImageError, list_images
 
 SPLIT_SEED = 1234  # the seed of the published code, which thus keeps the same pictures for testing
@@ -299,21 +298,3 @@ def fingerprint(sources: List[Source]) -> str:
     for source in sources:
         value = zlib.crc32(source.train.labels.tobytes(), value)
     return "%d pictures, %08x" % (len(paths), value)
-
-
-def write_sources(folder: str, sources: List[Source]) -> None:
-    """Writes labels.json: which labels a run learns, for whoever uses its checkpoints."""
-    values = [{"kind": source.kind, "names": list(source.names)} for source in sources]
-    write_json(os.path.join(folder, "labels.json"), values)
-
-
-def read_sources(folder: str) -> Optional[List[Source]]:
-    """Returns the data sets of labels.json in `folder`, without pictures; None without a file."""
-    values = read_json(os.path.join(folder, "labels.json"))
-    return values and [named_source(value["kind"], value["names"]) for value in values]
-
-
-def named_source(kind: str, names: Sequence[str]) -> Source:
-    """Returns a data set without pictures."""
-    nothing = Labelled([], np.zeros([0, len(names)], np.float32))
-    return Source(kind, tuple(names), nothing, nothing)

@@ -8,10 +8,12 @@ from typing import Dict, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from harness.files import write_json
 from harness.images import grid, write_image
 from stargan import data, losses
-from stargan.labels import encode, find_sources, fingerprint, write_sources
+from stargan.labels import encode, find_sources, fingerprint
 from stargan.networks import discriminator, generator
+from stargan.serving import LABELS_FILE, describe_sources
 from stargan.targets import default_targets, labels_for
 from tf_runtime import device as devices
 from tf_runtime import ranks
@@ -155,11 +157,11 @@ def train(config) -> None:
             periods,
             resume=config.continue_train,
             summaries=os.path.join(config.output_dir, "summary"),
-            mixlist_file=config.mixlist_file,
             data=fingerprint(sources),
         ) as run:
             if group.rank == 0:
-                write_sources(config.run_folder, sources)
+                path = os.path.join(config.run_folder, LABELS_FILE)
+                write_json(path, describe_sources(sources))
             values = {}
             for step, batches in run.steps(read_batches):
                 rate = learning_rate(config, step, last_step)
@@ -176,7 +178,10 @@ def train(config) -> None:
                     prefix = "%s/" % sources[number].kind if number else ""
                     values.update({prefix + name: value for name, value in losses.items()})
                 if run.log(step, values, learning_rate=rate):
-                    run.print(log_line(step, last_step, values, run))
+                    line = log_line(step, last_step, values, run)
+                    run.print(line)
+                    with open(os.path.join(config.output_dir, "StarGAN.log"), "a") as file:
+                        file.write(line + "\n")
                 is_due = step == last_step or step % max(config.save_steps, 1) == 0
                 if config.save_steps and is_due and group.rank == 0:
                     sampler.write(run.session, "train_stargan_%06d.png" % step)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shared code is tested at its source."""
+"""The shared code is tested at its source; tools for a model, with that model's folder."""
 
 import os
 import sys
 
-SHARED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "shared")
-sys.path.insert(0, SHARED)
+TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(TOOLS, "shared"))
+sys.path += [TOOLS, os.path.join(os.path.dirname(TOOLS), "StarGAN_ID1472_for_TensorFlow")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

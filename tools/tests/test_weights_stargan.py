@@ -6,15 +6,11 @@ agreement is skipped.
 """
 
 import os
-import sys
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.append(os.path.join(ROOT, "StarGAN_ID1472_for_TensorFlow"))
-sys.path.append(os.path.join(ROOT, "tools"))
+from conftest import TOOLS
 
 from harness.options import PlatformOptions
 from stargan import networks, training
@@ -23,7 +19,7 @@ from tf_runtime import device as devices
 from tf_runtime.ranks import Group
 from weights import stargan
 
-FILE = os.path.join(os.path.dirname(ROOT), "shared", "reference", "stargan.npz")
+FILE = os.path.join(os.path.dirname(os.path.dirname(TOOLS)), "shared", "reference", "stargan.npz")
 SMALL = Config(
     image_size=64,
     batch_size=2,
@@ -85,7 +81,7 @@ def _compare_norms(values, stored, tolerance):
 def test_outputs_losses_gradients_and_one_step_are_those_of_the_authors():
     stored = dict(np.load(FILE))
     weights = stargan.from_pytorch(_part(stored, "G/"), _part(stored, "D/"))
-    names = dict({"G/" + k: v for k, v in stargan.generator_names().items()})
+    names = {"G/" + k: v for k, v in stargan.generator_names().items()}
     names.update({"D/" + k: v for k, v in stargan.discriminator_names(4).items()})
     theirs = {ours: name for name, ours in names.items()}
     device = devices.Device("cpu", "", PlatformOptions(), 1)

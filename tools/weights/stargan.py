@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names and axes of the StarGAN authors' PyTorch weights (yunjey/stargan) in our graph.
 
-Their `*-G.ckpt` and `*-D.ckpt` hold {name: array}; `from_pytorch` turns both into {variable: array}.
+Their `*-G.ckpt` and `*-D.ckpt` hold {name: array}, which `from_pytorch` turns into ours.
 PyTorch stores a convolution's kernel as [out, in, h, w] and a transposed one's as [in, out, h, w];
 TensorFlow has [h, w, in, out] and [h, w, out, in].
 """

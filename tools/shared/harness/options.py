@@ -109,8 +109,11 @@ def _names(field) -> Tuple[str, ...]:
 
 def _help(field) -> str:
     metadata, notes = field.metadata, []
-    if field.default not in ("", None):
-        notes.append("default %s" % (field.default,))
+    default = field.default
+    if isinstance(default, tuple):
+        default = " ".join(map(str, default))
+    if default not in ("", None):
+        notes.append("default %s" % default)
     if metadata["low"] is not None:
         notes.append("at least %s" % metadata["low"])
     if metadata["high"] is not None:

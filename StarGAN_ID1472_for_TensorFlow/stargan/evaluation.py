@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The test phase: translate the test pictures or a folder of own ones, measure, show.
+
+Axes: M pictures, S image_size, L labels of a data set.
+"""
+
+import base64
+import html
+import io
+import os
+from typing import List, NamedTuple, Optional
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from harness.errors import UserError
+from harness.files import write_json, write_text
+from harness.images import grid, list_images, write_image
+from stargan import data, measures
+from stargan.labels import DataError, encode, find_sources
+from stargan.serving import Translate
+from stargan.targets import Target, default_targets, labels_for, parse_targets
+
+PAGE_ROWS = 100  # index.html shows so many pictures at the most
+CHUNK = 64  # pictures that are in memory at once
+
+
+class Job(NamedTuple):
+    """Pictures of one data set to translate.
+
+    Attributes:
+      number: that of their data set.
+      paths: the files.
+      names: the names of their outputs, without an ending.
+      labels: what they show, float32 [M, L], or None where that is not known.
+    """
+
+    number: int
+    paths: List[str]
+    names: List[str]
+    labels: Optional[np.ndarray]
+
+
+def find_jobs(config, sources) -> List[Job]:
+    """Returns what to translate: the pictures of --input_dir, else the test pictures of the data.
+
+    Args:
+      config: the options.
+      sources: the data sets of the training, for their labels.
+
+    Raises:
+      UserError: if there are none, or if the data have other labels than the training had.
+    """
+    if config.input_dir:
+        names = {}
+        for path in list_images(config.input_dir):
+            stem = os.path.splitext(os.path.basename(path))[0]
+            if stem in names:
+                text = "%s and %s would both be written as %s; rename one"
+                raise UserError(text % (names[stem], path, stem))
+            names[stem] = path
+        return [Job(0, list(names.values()), list(names), None)]
+    jobs, first = [], 1
+    for number, (source, trained) in enumerate(zip(find_sources(config), sources)):
+        if source.names != trained.names:
+            text = "the data have the labels %s, the training had %s; give its data"
+            raise DataError(text % (" ".join(source.names), " ".join(trained.names)))
+        data.check_pictures(source)
+        count = len(source.test.paths)
+        names = ["%d-images" % index for index in range(first, first + count)]
+        jobs.append(Job(number, source.test.paths, names, source.test.labels))
+        first += count
+    if first == 1:
+        raise UserError("no picture is kept for testing; give --num_test, or --input_dir")
+    return jobs
+
+
+class Outputs:
+    """The files of the test phase in `folder`, under their documented names.
+
+    With --test_concatenate strips: src_images/ the picture as often as there are targets,
+    generates/ its translations; else src/ and one folder per target, generate1/ and so on. Own
+    pictures: strips/ with the picture and its translations, and one folder per target.
+    """
+
+    def __init__(self, config, folder: str, targets: List[Target]):
+        self._folder, self._targets = folder, targets
+        self._own, self._strips = bool(config.input_dir), config.test_concatenate
+        if config.input_dir and os.path.realpath(config.input_dir).startswith(
+            os.path.realpath(folder)
+        ):
+            text = "--input_dir %s lies in %s, which would be written to; choose another folder"
+            raise UserError(text % (config.input_dir, folder))
+
+    def write(self, name: str, picture: np.ndarray, fakes: List[np.ndarray]) -> None:
+        """Writes one picture and its translations, uint8 [S, S, 3]."""
+        singles = self._own or not self._strips
+        if self._own:
+            titles = ["source"] + [target.title for target in self._targets]
+            self._write("strips", name + ".png", grid([[picture] + fakes], titles))
+        elif self._strips:
+            self._write("src_images", name + ".jpg", np.hstack([picture] * len(fakes)))
+            self._write("generates", name + ".jpg", np.hstack(fakes))
+        else:
+            self._write("src", name + ".jpg", picture)
+        if singles:
+            ending = ".png" if self._own else ".jpg"
+            for number, fake in enumerate(fakes, 1):
+                self._write("generate%d" % number, name + ending, fake)
+
+    def _write(self, folder, name, pixels):
+        write_image(os.path.join(self._folder, folder, name), pixels)
+
+
+def evaluate(config, jobs, sources, translate: Translate, folder: str, judge=None) -> dict:
+    """Translates `jobs`, writes pictures, index.html and metrics.json into `folder`, says so.
+
+    Args:
+      config: the options.
+      jobs: from `find_jobs`.
+      sources: the data sets of the training.
+      translate: from a translator.
+      folder: for the outputs.
+      judge: an open `classifier.Classifier` of the first data set, or None.
+
+    Returns:
+      {"pictures": n, and where it can be measured "reconstruction_l1" (mean |x - G(G(x, c'), c)| in
+      [-1, 1]), "attribute_accuracy", "attribute_accuracy_untranslated" and "fid"}: means over the
+      targets.
+    """
+    targets = parse_targets(config.target, sources) or default_targets(sources)
+    outputs, rows, tally = Outputs(config, folder, targets), [], Tally(sources, targets, judge)
+    with tqdm(total=sum(len(job.paths) for job in jobs), unit="picture", disable=None) as bar:
+        for job in jobs:
+            for first in range(0, len(job.paths), CHUNK):
+                part = slice(first, first + CHUNK)
+                kind = sources[job.number].kind
+                pictures = [data.read_picture(path, kind, config) for path in job.paths[part]]
+                own = _own_labels(job, part, np.stack(pictures), sources, judge)
+                fakes = tally.translate(job, np.stack(pictures), own, translate)
+                for name, picture, columns in zip(job.names[part], pictures, zip(*fakes)):
+                    outputs.write(name, picture, list(columns))
+                    if len(rows) < PAGE_ROWS:
+                        rows.append((name, [picture] + list(columns)))
+                    bar.update()
+    each = tally.results()
+    if config.inception:
+        _measure_fid(config, jobs, sources, targets, each, folder)
+    metrics = {"pictures": sum(len(job.paths) for job in jobs)}
+    for key in ("reconstruction_l1", "accuracy", "accuracy_untranslated", "fid"):
+        values = [one[key] for one in each if key in one]
+        if values:
+            metrics[("attribute_" if "accuracy" in key else "") + key] = float(np.mean(values))
+    judged = {"held_out_accuracy": judge.accuracy} if judge else {}
+    write_json(os.path.join(folder, "metrics.json"), {"mean": metrics, "targets": each, **judged})
+    write_text(os.path.join(folder, "index.html"), page(rows, each, metrics, judged))
+    print(
+        "Saved testing files.\n%s; see %s" % (describe(metrics), os.path.join(folder, "index.html"))
+    )
+    return metrics
+
+
+def _own_labels(job, part, pictures, sources, judge):
+    """Returns the pictures' own labels, [M, L]: known, else what the classifier sees, else 0."""
+    if job.labels is not None:
+        return job.labels[part]
+    if judge:
+        return (judge.predict(pictures) > 0.5).astype(np.float32)
+    return np.zeros([len(pictures), len(sources[job.number].names)], np.float32)
+
+
+class Tally:
+    """Translates chunks of pictures and counts what can be measured of them, per target."""
+
+    def __init__(self, sources, targets: List[Target], judge):
+        self._sources, self._targets, self._judge = sources, targets, judge
+        self._differences = [[] for _ in targets]
+        self._seen = [[] for _ in targets]  # (before, after, own, wanted) of the target's labels
+
+    def translate(self, job: Job, pictures: np.ndarray, own: np.ndarray, translate: Translate):
+        """Returns the translations, uint8 [M, S, S, 3], of `pictures`, one array per target."""
+        images, back = data.to_float(pictures), encode(self._sources, job.number, own)
+        is_known = job.labels is not None
+        before = self._judge.predict(pictures) if self._judge and is_known else None
+        results = []
+        for number, target in enumerate(self._targets):
+            wanted = labels_for(target, self._sources, job.number, own)
+            fakes = translate(images, wanted)
+            results.append(data.to_uint8(fakes))
+            if is_known:
+                difference = np.abs(images - translate(fakes, back)).mean(axis=(1, 2, 3))
+                self._differences[number].extend(difference)
+            if before is not None and target.source == job.number == 0:
+                after = self._judge.predict(results[-1])
+                for name in target.values:
+                    column = self._sources[0].names.index(name)
+                    columns = (before, after, own, wanted)
+                    self._seen[number].append([values[:, column] for values in columns])
+        return results
+
+    def results(self) -> List[dict]:
+        """Returns one dictionary of numbers per target, with its title."""
+        each = []
+        for target, differences, seen in zip(self._targets, self._differences, self._seen):
+            one = {"target": target.title}
+            if differences:
+                one["reconstruction_l1"] = float(np.mean(differences))
+            if seen:
+                one.update(measures.attribute_accuracy(*np.concatenate(seen, axis=1)))
+            each.append(one)
+        return each
+
+
+def _measure_fid(config, jobs, sources, targets, each, folder) -> None:
+    """Adds "fid" per target: translations against the real test pictures that have its label."""
+    if config.test_concatenate or config.input_dir:
+        text = "--inception needs the translations of the test pictures one by one; "
+        raise UserError(text + "add --test_concatenate=False and leave --input_dir out")
+    for number, (target, one) in enumerate(zip(targets, each), 1):
+        job = jobs[target.source]
+        column = sources[target.source].names.index(next(iter(target.values)))
+        real = os.path.join(folder, "real%d" % number)
+        for path, name, labels in zip(job.paths, job.names, job.labels):
+            if labels[column]:
+                pixels = data.read_picture(path, sources[job.number].kind, config)
+                write_image(os.path.join(real, name + ".png"), pixels)
+        fake = os.path.join(folder, "generate%d" % number)
+        one["fid"] = measures.fid(real, fake, config.inception)
+        print("%s FID:  %.3f" % (target.title, one["fid"]), flush=True)
+
+
+def describe(metrics: dict) -> str:
+    """Returns the result in one line."""
+    text = "%(pictures)d pictures" % metrics
+    if "reconstruction_l1" in metrics:
+        text += "; reconstruction L1 %(reconstruction_l1).4f" % metrics
+    if "attribute_accuracy" in metrics:
+        text += "; the classifier sees the wanted label in %.1f %% of the translations, in %.1f %% "
+        text += "of the pictures before"
+        shares = ("attribute_accuracy", "attribute_accuracy_untranslated")
+        text %= tuple(100 * metrics[key] for key in shares)
+    if "fid" in metrics:
+        text += "; FID %(fid).2f" % metrics
+    return text
+
+
+def page(rows, each: List[dict], metrics: dict, judged: dict) -> str:
+    """Returns a self-contained HTML page: the measures per target and a strip per picture."""
+    keys = ("reconstruction_l1", "accuracy", "accuracy_untranslated", "changed", "fid")
+    keys = [key for key in keys if any(key in one for one in each)]
+    lines = [
+        "<!doctype html><meta charset='utf-8'><title>StarGAN test</title>",
+        "<style>body{font:16px sans-serif;margin:2em}td,th{padding:2px 12px;text-align:right}",
+        "img{max-width:100%}small{color:#555}</style>",
+        "<h1>StarGAN test</h1><p>%s</p>" % html.escape(describe(metrics)),
+        "<table><tr><th>target" + "".join("<th>%s" % key.replace("_", " ") for key in keys),
+    ]
+    for one in each:
+        cells = "".join("<td>%.4g" % one[key] if key in one else "<td>" for key in keys)
+        lines.append("<tr><th>%s%s" % (html.escape(one["target"]), cells))
+    lines.append("</table>")
+    for name, share in judged.get("held_out_accuracy", {}).items():
+        text = "The classifier is right about %s in %.1f %% of the real test pictures."
+        lines.append("<small>%s</small><br>" % html.escape(text % (name, 100 * share)))
+    titles = ["source"] + [one["target"] for one in each]
+    for name, pictures in rows:
+        lines.append(
+            "<p><small>%s</small><br><img alt='' src='%s'>"
+            % (html.escape(name), _embed(grid([pictures], titles)))
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _embed(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

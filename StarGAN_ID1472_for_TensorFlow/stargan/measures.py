@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers for translations: attribute accuracy, reconstruction, and FID through the repository."""
+
+import os
+import re
+import subprocess
+import sys
+from typing import Dict
+
+import numpy as np
+
+from harness.errors import UserError
+
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def attribute_accuracy(
+    sources: np.ndarray, fakes: np.ndarray, own: np.ndarray, wanted: np.ndarray
+) -> Dict[str, float]:
+    """Returns how often a classifier sees the wanted label, where it was not there before.
+
+    Args:
+      sources: the classifier's probability of the label for the untranslated pictures, [M].
+      fakes: the same for their translations, [M].
+      own: what the pictures' labels say, 0 or 1, [M].
+      wanted: what the translation asks for, 0 or 1, [M].
+
+    Returns:
+      {"accuracy": share of translations that are seen as wanted, "accuracy_untranslated": the same
+      for the pictures before, "changed": how many pictures these are shares of}; without pictures
+      to change only the last.
+    """
+    chosen = own != wanted
+    result = {"changed": float(np.sum(chosen))}
+    if np.any(chosen):
+        right = wanted[chosen] > 0.5
+        result["accuracy"] = float(np.mean((fakes[chosen] > 0.5) == right))
+        result["accuracy_untranslated"] = float(np.mean((sources[chosen] > 0.5) == right))
+    return result
+
+
+def has_fid_tool() -> bool:
+    """Returns whether this folder lies in the whole repository, with tools/fid in it."""
+    return os.path.exists(os.path.join(REPOSITORY, "tools", "fid", "__main__.py"))
+
+
+def fid(real: str, fake: str, inception: str) -> float:
+    """Returns the FID of two folders of pictures: `python -m tools.fid REAL FAKE --inception FILE`.
+
+    Raises:
+      UserError: if the tool is not there or fails.
+    """
+    if not has_fid_tool():
+        text = "--inception: FID is measured by tools/fid, which is in the whole repository only"
+        raise UserError(text + "; leave --inception out, or run this folder inside it")
+    command = [sys.executable, "-m", "tools.fid", real, fake, "--inception", inception]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    found = re.findall(r"FID:\s+(\S+)", done.stdout)
+    if done.returncode or not found:
+        problem = (done.stderr.strip().splitlines() or ["it printed no FID"])[-1]
+        raise UserError("tools/fid failed for %s and %s: %s" % (real, fake, problem))
+    return float(found[-1])

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What "full" and "performance" run for StarGAN and where its results are."""
+
+import dataclasses
+import os
+
+from harness.files import read_json
+from harness.options import words_for
+from stargan import data
+from stargan.config import Config
+from stargan.labels import find_sources
+
+LOSS_LISTS = {"train_%s_loss.txt": "G/loss_rec"}
+LAST_LOSSES = 1  # ActualLoss is the last G/loss_rec
+OUTPUTS = ("checkpoint", "sample", "summary", "results", "StarGAN.log", "classifier.npz")
+OUTPUTS += ("overflow_dump", "data_dump", "profiling")
+
+__all__ = [
+    "LAST_LOSSES",
+    "LOSS_LISTS",
+    "OUTPUTS",
+    "Config",
+    "accuracy",
+    "check_data",
+    "following",
+    "metrics",
+    "run_folder",
+]
+__all__ += ["settings", "training"]
+
+
+def settings(preset, given):
+    """The accuracy case is the paper's 200,000 iterations; the other takes minutes anywhere."""
+    if preset == "full":
+        values = {"training_iterations": 200_000}
+    else:
+        values = {"training_iterations": 50, "summary_steps": 5}
+    if "train_epochs" in given:
+        values.pop("training_iterations")
+    return dict(values, **given)
+
+
+def check_data(case) -> None:
+    """Raises ValueError unless there are pictures with labels that can be used."""
+    config = dataclasses.replace(case.config, data_path=case.data_path)
+    sources = find_sources(config)
+    data.steps_per_epoch(sources, config, case.ranks)
+    for source in sources:
+        data.check_pictures(source)
+
+
+def _options(case):
+    """The options of main.py: case.settings, and every output below case.output."""
+    options = {
+        "output_dir": case.output,
+        "over_dump_path": os.path.join(case.output, "overflow_dump"),
+        "data_dump_path": os.path.join(case.output, "data_dump"),
+        "profiling_dump_path": os.path.join(case.output, "profiling"),
+    }
+    options.update(case.settings, data_path=case.data_path)
+    return options
+
+
+def training(case):
+    """Words of the training program."""
+    return ["main.py", "--phase=train"] + words_for(_options(case))
+
+
+def following(case):
+    """The full case trains a classifier to measure with; both end with the test phase."""
+    options, programs = _options(case), []
+    options.pop("phase", None)
+    if case.preset == "full" and case.config.dataset != "both" and not case.config.classifier:
+        options["classifier"] = os.path.join(case.output, "classifier.npz")
+        words = {k: v for k, v in options.items() if k not in ("classifier", "output_dir")}
+        program = ["train_classifier.py", "--output=" + options["classifier"]]
+        programs.append(program + words_for(words))
+    return programs + [["main.py", "--phase=test"] + words_for(options)]
+
+
+def run_folder(case):
+    """Where training.json and log.jsonl are."""
+    return os.path.join(case.output, "checkpoint")
+
+
+def metrics(case):
+    """{name: mean over targets} of the test phase; {} where it did not run."""
+    values = read_json(os.path.join(case.output, "results", "metrics.json"), {})
+    return values.get("mean", {})
+
+
+def accuracy(case):
+    """FID where an Inception file is given, else the classifier's view, else reconstruction."""
+    mean, count = metrics(case), int(metrics(case).get("pictures", 0))
+    protocols = (
+        ("FID", "fid", "mean over the targets, translated against real test pictures"),
+        (
+            "attribute accuracy",
+            "attribute_accuracy",
+            "share of translations in which our classifier sees the wanted label, mean over the "
+            "targets, pictures that did not have it",
+        ),
+        ("reconstruction L1", "reconstruction_l1", "mean |x - G(G(x, c'), c)| in [-1, 1]"),
+    )
+    for metric, key, protocol in protocols:
+        if key in mean:
+            protocol += "; %d test pictures at %d pixels" % (count, case.config.image_size)
+            return {"metric": metric, "value": mean[key], "protocol": protocol}
+    return None
