@@ -58,23 +58,20 @@ def to_uint8(values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint((np.asarray(values) + 1.0) * 127.5), 0, 255).astype(np.uint8)
 
 
-def check_pictures(source: Source) -> None:
+def check_pictures(paths: List[str]) -> None:
     """Opens every picture once, and decodes it unless there are more than FULL_CHECK.
 
     Raises:
       DataError: naming the first files that cannot be used and why.
     """
-    paths = source.train.paths + source.test.paths
     chunks = [paths[first : first + CHUNK] for first in range(0, len(paths), CHUNK)]
     check = functools.partial(_problems, decode=len(paths) <= FULL_CHECK)
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         problems = [problem for found in pool.map(check, chunks) for problem in found]
     if problems:
         rest = "; and %d more" % (len(problems) - 5) if len(problems) > 5 else ""
-        rows = " and their rows" if source.kind == "celeba" else ""
-        text = "%d of %d pictures cannot be used, mend them or remove them%s: %s%s"
-        names = "; ".join(problems[:5])
-        raise DataError(text % (len(problems), len(paths), rows, names, rest))
+        text = "%d of %d pictures cannot be used, mend them or remove them (and their rows): %s%s"
+        raise DataError(text % (len(problems), len(paths), "; ".join(problems[:5]), rest))
 
 
 def _problems(paths, decode) -> List[str]:

@@ -5,6 +5,7 @@ Axes: M pictures, S image_size, L labels of a data set.
 """
 
 import base64
+import glob
 import html
 import io
 import os
@@ -60,13 +61,14 @@ def find_jobs(config, sources) -> List[Job]:
                 text = "%s and %s would both be written as %s; rename one"
                 raise UserError(text % (names[stem], path, stem))
             names[stem] = path
+        data.check_pictures(list(names.values()))
         return [Job(0, list(names.values()), list(names), None)]
     jobs, first = [], 1
     for number, (source, trained) in enumerate(zip(find_sources(config), sources)):
         if source.names != trained.names:
             text = "the data have the labels %s, the training had %s; give its data"
             raise DataError(text % (" ".join(source.names), " ".join(trained.names)))
-        data.check_pictures(source)
+        data.check_pictures(source.test.paths)
         count = len(source.test.paths)
         names = ["%d-images" % index for index in range(first, first + count)]
         jobs.append(Job(number, source.test.paths, names, source.test.labels))
@@ -87,11 +89,12 @@ class Outputs:
     def __init__(self, config, folder: str, targets: List[Target]):
         self._folder, self._targets = folder, targets
         self._own, self._strips = bool(config.input_dir), config.test_concatenate
-        if config.input_dir and os.path.realpath(config.input_dir).startswith(
-            os.path.realpath(folder)
-        ):
-            text = "--input_dir %s lies in %s, which would be written to; choose another folder"
+        place = os.path.realpath(folder)
+        if self._own and (os.path.realpath(config.input_dir) + os.sep).startswith(place + os.sep):
+            text = "--input_dir %s lies in %s, which is written to; choose another folder"
             raise UserError(text % (config.input_dir, folder))
+        for path in glob.glob(os.path.join(folder, "*", "*-images.*")):
+            os.remove(path)  # of an earlier test phase, whose pictures must not mix with these
 
     def write(self, name: str, picture: np.ndarray, fakes: List[np.ndarray]) -> None:
         """Writes one picture and its translations, uint8 [S, S, 3]."""
@@ -130,6 +133,10 @@ def evaluate(config, jobs, sources, translate: Translate, folder: str, judge=Non
       targets.
     """
     targets = parse_targets(config.target, sources) or default_targets(sources)
+    if judge and judge.names != sources[0].names:
+        text = "--classifier %s knows the labels %s, the checkpoint %s; train one for these"
+        words = (config.classifier, " ".join(judge.names), " ".join(sources[0].names))
+        raise UserError(text % words)
     outputs, rows, tally = Outputs(config, folder, targets), [], Tally(sources, targets, judge)
     with tqdm(total=sum(len(job.paths) for job in jobs), unit="picture", disable=None) as bar:
         for job in jobs:

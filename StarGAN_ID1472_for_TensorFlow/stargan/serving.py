@@ -20,7 +20,7 @@ IMAGES, LABELS, OUTPUT = "x_real", "c_trg", "G/Tanh"
 LABELS_FILE = "labels.json"  # beside the checkpoints
 OPSET = 15  # of the .onnx
 NETWORK_OPTIONS = ("dataset", "selected_attrs", "image_size", "crop_size")
-NETWORK_OPTIONS += ("g_conv_dim", "g_repeat_num")
+NETWORK_OPTIONS += ("g_conv_dim", "g_repeat_num", "d_repeat_num")
 
 # float32 [N, S, S, 3] in [-1, 1] and labels [N, L] -> float32 [N, S, S, 3], any N.
 Translate = Callable[[np.ndarray, np.ndarray], np.ndarray]

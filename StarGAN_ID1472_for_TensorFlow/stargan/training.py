@@ -136,7 +136,7 @@ def train(config) -> None:
     sources = find_sources(config)
     per_epoch = data.steps_per_epoch(sources, config, group.size)
     for source in sources:
-        data.check_pictures(source)
+        data.check_pictures(source.train.paths + source.test.paths)
     last_step = config.train_epochs * per_epoch or config.training_iterations
     print("%d steps per epoch, %d steps" % (per_epoch, last_step), flush=True)
     periods = Periods(config.summary_steps, config.checkpoint_steps, config.keep_checkpoints)

@@ -46,7 +46,7 @@ def check_data(case) -> None:
     sources = find_sources(config)
     data.steps_per_epoch(sources, config, case.ranks)
     for source in sources:
-        data.check_pictures(source)
+        data.check_pictures(source.train.paths + source.test.paths)
 
 
 def _options(case):
@@ -68,6 +68,9 @@ def training(case):
 
 def following(case):
     """The full case trains a classifier to measure with; both end with the test phase."""
+    if case.config.num_test == 0:
+        print("--num_test 0: the accuracy is not measured", flush=True)
+        return []
     options, programs = _options(case), []
     options.pop("phase", None)
     if case.preset == "full" and case.config.dataset != "both" and not case.config.classifier:

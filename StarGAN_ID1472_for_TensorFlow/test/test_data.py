@@ -384,7 +384,8 @@ def test_a_batch_larger_than_a_source_is_an_error(celeba, tmp_path):
 
 def test_files_that_are_no_pictures_are_named(celeba, monkeypatch):
     source = find(celeba)
-    data.check_pictures(source)
+    paths = source.train.paths + source.test.paths
+    data.check_pictures(paths)
     with open(source.train.paths[0], "r+b") as file:
         file.truncate(os.path.getsize(file.name) // 2)
     texts = source.train.paths[1:6] + source.test.paths[1:]
@@ -393,8 +394,8 @@ def test_files_that_are_no_pictures_are_named(celeba, monkeypatch):
     for limit, bad in ((24, source.train.paths[:1] + texts), (23, texts)):  # above: headers only
         monkeypatch.setattr(data, "FULL_CHECK", limit)
         with pytest.raises(labels.DataError) as caught:
-            data.check_pictures(source)
-        start = "%d of 24 pictures cannot be used, mend them or remove them and their rows: "
+            data.check_pictures(paths)
+        start = "%d of 24 pictures cannot be used, mend them or remove them (and their rows): "
         assert str(caught.value).startswith(start % len(bad) + bad[0])
         assert str(caught.value).count("cannot be read as a picture") == 5
         assert str(caught.value).endswith("; and %d more" % (len(bad) - 5))

@@ -140,6 +140,25 @@ def test_minimize_takes_the_same_step_with_and_without_loss_scaling(mixed, scale
     assert any("loss_scale" in name for name in names) == (mixed == "amp" and not scale)
 
 
+@pytest.mark.parametrize("mixed", ["", "bfloat16"])
+def test_a_loss_fetched_together_with_its_step_is_the_one_before(mixed):
+    if mixed and not devices.cpu_has_bfloat16():
+        pytest.skip("neither this CPU nor this TensorFlow may have bfloat16")
+    x = tf.constant(np.random.RandomState(0).normal(size=[64, 300]), tf.float32)
+    w = tf.get_variable("w", [300, 400], initializer=tf.random_normal_initializer(seed=1))
+    loss = -tf.reduce_mean(tf.matmul(x, w.read_value()))  # linear: no gradient needs its value
+    device, group = _device(mixed=mixed), ranks.Group(0, 1, (), "cpu")
+    optimizer = tf.train.GradientDescentOptimizer(100.0)
+    step = devices.minimize(optimizer, loss, [w], device, group, "train")
+    with tf.Session(config=devices.session_config(device)) as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(3):
+            before = session.run(loss)
+            together, _ = session.run([loss, step])
+            assert together == before
+            assert session.run(loss) < before - 0.5
+
+
 def test_checkpoints_keep_the_newest_and_those_for_good(tmp_path):
     x = tf.get_variable("x", [4], initializer=tf.random_normal_initializer(seed=1))
     checkpoints = Checkpoints(str(tmp_path), "model", [x], keep=2, keep_every=4)
