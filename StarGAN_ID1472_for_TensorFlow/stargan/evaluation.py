@@ -9,6 +9,7 @@ import glob
 import html
 import io
 import os
+import re
 from typing import List, NamedTuple, Optional
 
 import numpy as np
@@ -24,6 +25,7 @@ from stargan.serving import Translate
 from stargan.targets import Target, default_targets, labels_for, parse_targets
 
 PAGE_ROWS = 100  # index.html shows so many pictures at the most
+FOLDERS = r"src|src_images|generates|(generate|real)\d+"  # of the test pictures
 CHUNK = 64  # pictures that are in memory at once
 
 
@@ -93,8 +95,10 @@ class Outputs:
         if self._own and (os.path.realpath(config.input_dir) + os.sep).startswith(place + os.sep):
             text = "--input_dir %s lies in %s, which is written to; choose another folder"
             raise UserError(text % (config.input_dir, folder))
-        for path in glob.glob(os.path.join(folder, "*", "*-images.*")):
-            os.remove(path)  # of an earlier test phase, whose pictures must not mix with these
+        for path in glob.glob(os.path.join(folder, "*", "*")):
+            place, name = path.split(os.sep)[-2:]
+            if re.fullmatch(FOLDERS, place) and re.fullmatch(r"\d+-images\.(jpg|png)", name):
+                os.remove(path)  # of an earlier test phase, whose pictures must not mix with these
 
     def write(self, name: str, picture: np.ndarray, fakes: List[np.ndarray]) -> None:
         """Writes one picture and its translations, uint8 [S, S, 3]."""
@@ -137,6 +141,8 @@ def evaluate(config, jobs, sources, translate: Translate, folder: str, judge=Non
         text = "--classifier %s knows the labels %s, the checkpoint %s; train one for these"
         words = (config.classifier, " ".join(judge.names), " ".join(sources[0].names))
         raise UserError(text % words)
+    if config.inception:
+        check_fid(config)
     outputs, rows, tally = Outputs(config, folder, targets), [], Tally(sources, targets, judge)
     with tqdm(total=sum(len(job.paths) for job in jobs), unit="picture", disable=None) as bar:
         for job in jobs:
@@ -219,11 +225,16 @@ class Tally:
         return each
 
 
-def _measure_fid(config, jobs, sources, targets, each, folder) -> None:
-    """Adds "fid" per target: translations against the real test pictures that have its label."""
+def check_fid(config) -> None:
+    """Raises UserError unless the options and the repository allow to measure FID."""
     if config.test_concatenate or config.input_dir:
         text = "--inception needs the translations of the test pictures one by one; "
         raise UserError(text + "add --test_concatenate=False and leave --input_dir out")
+    measures.check_fid_tool()
+
+
+def _measure_fid(config, jobs, sources, targets, each, folder) -> None:
+    """Adds "fid" per target: translations against the real test pictures that have its label."""
     for number, (target, one) in enumerate(zip(targets, each), 1):
         job = jobs[target.source]
         column = sources[target.source].names.index(next(iter(target.values)))

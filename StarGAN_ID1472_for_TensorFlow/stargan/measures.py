@@ -39,9 +39,11 @@ def attribute_accuracy(
     return result
 
 
-def has_fid_tool() -> bool:
-    """Returns whether this folder lies in the whole repository, with tools/fid in it."""
-    return os.path.exists(os.path.join(REPOSITORY, "tools", "fid", "__main__.py"))
+def check_fid_tool() -> None:
+    """Raises UserError unless this folder lies in the whole repository, with tools/fid in it."""
+    if not os.path.exists(os.path.join(REPOSITORY, "tools", "fid", "__main__.py")):
+        text = "--inception: FID is measured by tools/fid, which is in the whole repository only"
+        raise UserError(text + "; leave --inception out, or run this folder inside it")
 
 
 def fid(real: str, fake: str, inception: str) -> float:
@@ -50,9 +52,7 @@ def fid(real: str, fake: str, inception: str) -> float:
     Raises:
       UserError: if the tool is not there or fails.
     """
-    if not has_fid_tool():
-        text = "--inception: FID is measured by tools/fid, which is in the whole repository only"
-        raise UserError(text + "; leave --inception out, or run this folder inside it")
+    check_fid_tool()
     command = [sys.executable, "-m", "tools.fid", real, fake, "--inception", inception]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     found = re.findall(r"FID:\s+(\S+)", done.stdout)

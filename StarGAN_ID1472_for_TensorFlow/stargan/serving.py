@@ -116,17 +116,20 @@ def load_training(config, given: Set[str], checkpoint: str):
     folder = os.path.dirname(os.path.abspath(checkpoint))
     options = read_json(os.path.join(folder, "config.json"), {}).get("options", {})
     config = trained_config(config, given, options, checkpoint)
-    return config, _sources(config, read_json(os.path.join(folder, LABELS_FILE)))
+    return config, _sources(config, read_json(os.path.join(folder, LABELS_FILE)), checkpoint)
 
 
 def load_export(config, given: Set[str], path: str):
     """Returns (config, sources) of the training whose generator is in the .pb or .onnx `path`."""
     values = read_json(path + ".json", {})
     config = trained_config(config, given, values.get("options", {}), path)
-    return config, _sources(config, values.get("labels"))
+    return config, _sources(config, values.get("labels"), path)
 
 
-def _sources(config, described):
+def _sources(config, described, trained):
+    if not described and config.dataset != "celeba":
+        text = "%s has no file beside it that names its labels; it can be used as celeba only"
+        raise UserError(text % trained)
     names = {"kind": "celeba", "names": config.selected_attrs}
     return named_sources(described or [names])
 
@@ -216,7 +219,8 @@ class OnnxTranslator:
                 self._path, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its exceptions have no common base class
-            raise UserError("%s is no ONNX model: %s" % (self._path, error)) from error
+            problem = str(error).strip().split("\n")[0]
+            raise UserError("%s is no ONNX model: %s" % (self._path, problem)) from error
         inputs = {one.name for one in session.get_inputs()}
         if inputs != {IMAGES + ":0", LABELS + ":0"}:
             text = "%s takes %s; a model from frozen_graph.py takes %s:0 and %s:0"

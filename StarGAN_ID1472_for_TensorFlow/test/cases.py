@@ -41,12 +41,21 @@ def settings(preset, given):
 
 
 def check_data(case) -> None:
-    """Raises ValueError unless there are pictures with labels that can be used."""
+    """Raises ValueError unless data, and the classifier if one is given, can be used."""
     config = dataclasses.replace(case.config, data_path=case.data_path)
+    if config.classifier and not os.path.isfile(config.classifier):
+        raise ValueError("--classifier %s: there is no such file" % config.classifier)
+    if os.path.realpath(config.classifier) == os.path.realpath(_own_classifier(case)):
+        text = "--classifier %s would move to previous/ with the earlier case; copy it elsewhere"
+        raise ValueError(text % config.classifier)
     sources = find_sources(config)
     data.steps_per_epoch(sources, config, case.ranks)
     for source in sources:
         data.check_pictures(source.train.paths + source.test.paths)
+
+
+def _own_classifier(case):
+    return os.path.join(case.output, "classifier.npz")
 
 
 def _options(case):
@@ -74,7 +83,7 @@ def following(case):
     options, programs = _options(case), []
     options.pop("phase", None)
     if case.preset == "full" and case.config.dataset != "both" and not case.config.classifier:
-        options["classifier"] = os.path.join(case.output, "classifier.npz")
+        options["classifier"] = _own_classifier(case)
         words = {k: v for k, v in options.items() if k not in ("classifier", "output_dir")}
         program = ["train_classifier.py", "--output=" + options["classifier"]]
         programs.append(program + words_for(words))

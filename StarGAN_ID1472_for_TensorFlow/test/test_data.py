@@ -388,14 +388,13 @@ def test_files_that_are_no_pictures_are_named(celeba, monkeypatch):
     data.check_pictures(paths)
     with open(source.train.paths[0], "r+b") as file:
         file.truncate(os.path.getsize(file.name) // 2)
-    texts = source.train.paths[1:6] + source.test.paths[1:]
-    for path in texts:
-        pathlib.Path(path).write_text("not a picture")
-    for limit, bad in ((24, source.train.paths[:1] + texts), (23, texts)):  # above: headers only
+    texts = [pathlib.Path(path) for path in paths[1:6] + source.test.paths[1:]]
+    assert all(path.write_text("not a picture") for path in texts)
+    for limit, bad in ((24, paths[:1] + texts), (23, texts)):  # above: headers only
         monkeypatch.setattr(data, "FULL_CHECK", limit)
         with pytest.raises(labels.DataError) as caught:
             data.check_pictures(paths)
         start = "%d of 24 pictures cannot be used, mend them or remove them (and their rows): "
-        assert str(caught.value).startswith(start % len(bad) + bad[0])
+        assert str(caught.value).startswith(start % len(bad) + str(bad[0]))
         assert str(caught.value).count("cannot be read as a picture") == 5
         assert str(caught.value).endswith("; and %d more" % (len(bad) - 5))

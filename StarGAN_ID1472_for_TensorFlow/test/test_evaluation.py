@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The test phase's files and measures, without a trained network."""
+
+import os
+
+import cases
+import numpy as np
+import pytest
+from conftest import ATTRIBUTES
+
+from harness.cases import Case
+from harness.errors import UserError
+from harness.files import read_json
+from stargan import evaluation, labels, measures, serving
+from stargan.config import Config
+
+SOURCES = serving.named_sources([{"kind": "celeba", "names": ATTRIBUTES}])
+
+
+def _sources_and_config(celeba, **options):
+    config = Config(data_path=celeba, selected_attrs=ATTRIBUTES, image_size=64, **options)
+    return labels.find_sources(config), config
+
+
+def _invert(images, wanted):
+    """A stand-in for the networks: black hair darkens, anything else leaves the picture."""
+    return np.where(wanted[:, :1, np.newaxis, np.newaxis] > 0, -0.9, images).astype(np.float32)
+
+
+class _Judge:
+    """Sees black hair where a picture is dark, and never anything else."""
+
+    def __init__(self, names=ATTRIBUTES):
+        self.names, self.accuracy = names, dict.fromkeys(names, 0.5)
+
+    def predict(self, pictures):
+        dark = pictures.mean(axis=(1, 2, 3)) < 20
+        return np.stack([dark, 0 * dark, 0 * dark], 1).astype(np.float32)
+
+
+def test_measures_are_those_of_the_pictures_that_had_to_change(celeba, tmp_path):
+    sources, config = _sources_and_config(celeba)
+    jobs = evaluation.find_jobs(config, sources)
+    folder = str(tmp_path / "results")
+    metrics = evaluation.evaluate(config, jobs, sources, _invert, folder, _Judge())
+    stored = read_json(os.path.join(folder, "metrics.json"))
+    own = sources[0].test.labels
+    black, blond, male = stored["targets"]
+    assert black["changed"] == np.sum(own[:, 0] == 0)
+    assert (black["accuracy"], black["accuracy_untranslated"]) == (1.0, 0.0)
+    assert (blond["accuracy"], blond["accuracy_untranslated"]) == (0.0, 0.0)
+    assert male["changed"] == len(own)
+    assert stored["mean"] == metrics
+    assert metrics["attribute_accuracy"] == np.mean([t["accuracy"] for t in stored["targets"]])
+    assert black["reconstruction_l1"] > 0.3
+
+
+def test_an_earlier_test_phase_is_cleared_and_nothing_else(tmp_path):
+    mine = ("src_images/7-images.jpg", "generate3/8-images.jpg", "real1/2-images.png")
+    others = ("photos/cat-images.png", "src_images/cat.jpg", "src_images/cat-images.jpg", "a.txt")
+    for name in mine + others:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    evaluation.Outputs(Config(), str(tmp_path), [])
+    assert [name for name in mine if (tmp_path / name).exists()] == []
+    assert [name for name in others if not (tmp_path / name).exists()] == []
+
+
+def test_fid_is_refused_before_anything_is_translated(celeba, tmp_path, monkeypatch):
+    monkeypatch.setattr(measures, "REPOSITORY", str(tmp_path))
+    sources, config = _sources_and_config(celeba, inception="weights.pb", test_concatenate=False)
+    jobs, folder = evaluation.find_jobs(config, sources), str(tmp_path / "results")
+    with pytest.raises(UserError, match="in the whole repository only"):
+        evaluation.evaluate(config, jobs, sources, _invert, folder)
+    sources, config = _sources_and_config(celeba, inception="weights.pb")
+    with pytest.raises(UserError, match="add --test_concatenate=False"):
+        evaluation.evaluate(config, jobs, sources, _invert, folder)
+    assert not os.path.exists(folder)
+
+
+def test_a_classifier_of_other_labels_is_refused(celeba, tmp_path):
+    sources, config = _sources_and_config(celeba)
+    judge = _Judge(("Male",))
+    with pytest.raises(UserError, match="knows the labels Male, the checkpoint Black_Hair"):
+        evaluation.evaluate(config, [], sources, _invert, str(tmp_path / "results"), judge)
+
+
+def test_a_damaged_own_picture_is_named_before_any_work(tmp_path):
+    (tmp_path / "x.png").write_text("no picture")
+    with pytest.raises(labels.DataError, match=r"x\.png cannot be read as a picture"):
+        evaluation.find_jobs(Config(input_dir=str(tmp_path)), SOURCES)
+
+
+def test_a_case_checks_its_classifier_before_it_trains(celeba, tmp_path):
+    words = {"preset": "full", "root": "", "data_path": celeba, "ranks": 1}
+    words.update(output=str(tmp_path / "out"), settings={}, command=[])
+    for name, text in (("nowhere.npz", "no such file"), ("out/classifier.npz", "would move to")):
+        path = tmp_path / name
+        if text != "no such file":
+            path.parent.mkdir()
+            path.write_bytes(b"x")
+        config = Config(selected_attrs=ATTRIBUTES, batch_size=4, classifier=str(path))
+        with pytest.raises(ValueError, match=text):
+            cases.check_data(Case(config=config, **words))
