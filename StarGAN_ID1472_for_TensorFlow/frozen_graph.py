@@ -29,9 +29,9 @@ def main() -> int:
     from stargan import evaluation, serving
     from tf_runtime.device import choose
 
-    device = choose(config)
     path, names = export.out_pb_path, set(given[1])
     if export.phase == "frozen_graph":
+        choose(config)
         if export.input_checkpoint:
             config = dataclasses.replace(config, checkpoint=export.input_checkpoint)
         checkpoint = serving.find_checkpoint(config)
@@ -41,11 +41,9 @@ def main() -> int:
         print("%s -> %s (nodes %s, %s -> %s)" % nodes)
     else:
         config, sources = serving.load_export(config, names, path)
-        jobs = evaluation.find_jobs(config, sources)
         is_onnx = path.endswith(".onnx")
         translator = serving.OnnxTranslator if is_onnx else serving.GraphTranslator
-        with translator(path, config, device) as translate:
-            evaluation.evaluate(config, jobs, sources, translate, export.result_dir)
+        evaluation.test(config, sources, path, translator, export.result_dir)
     return 0
 
 

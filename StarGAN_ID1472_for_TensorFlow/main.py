@@ -2,34 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """StarGAN: --phase=train learns to change attributes, --phase=test changes those of pictures."""
 
-import contextlib
 import importlib.util
 import os
 
 from harness.errors import run_program
 from harness.options import parse
 from stargan.config import Config
-
-
-def test(config, given) -> None:
-    """Translates the test pictures, or those of --input_dir, with the newest checkpoint."""
-    from stargan import evaluation, serving
-    from stargan.classifier import Classifier
-    from tf_runtime.device import choose
-
-    checkpoint = serving.find_checkpoint(config)
-    config, sources = serving.load_training(config, given, checkpoint)
-    jobs = evaluation.find_jobs(config, sources)
-    print("checkpoint %s" % checkpoint, flush=True)
-    device = choose(config)
-    with contextlib.ExitStack() as stack:
-        judge = None
-        if config.classifier:
-            judge = stack.enter_context(Classifier(config.classifier, device.threads))
-        translator = serving.CheckpointTranslator(config, sources, checkpoint, device)
-        translate = stack.enter_context(translator)
-        folder = os.path.join(config.output_dir, "results")
-        evaluation.evaluate(config, jobs, sources, translate, folder, judge)
 
 
 def main() -> int:
@@ -43,7 +21,12 @@ def main() -> int:
 
         train(config)
     else:
-        test(config, given)
+        from stargan import evaluation, serving
+
+        checkpoint = serving.find_checkpoint(config)
+        config, sources = serving.load_training(config, given, checkpoint)
+        folder = os.path.join(config.output_dir, "results")
+        evaluation.test(config, sources, checkpoint, serving.CheckpointTranslator, folder)
     return 0
 
 

@@ -12,7 +12,7 @@ Image-to-Image Translation", CVPR 2018 (arXiv:1711.09020). Reading order:
   training    the discriminator's and the generator's step, and the loop
   targets     what a picture is translated to
   serving     checkpoint, .pb and .onnx -> translations
-  evaluation  the test phase: strips, measures, index.html
+  evaluation  the test phase; measures and page are its numbers and its index.html
   classifier  a small attribute classifier, to measure translations with
 
 Where we depart from the paper is written at the place, after "Differs from the paper".

@@ -1,24 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small attribute classifier: measures how often a translation shows what was asked for.
 
-It learns from StarGAN's training pictures and is judged on the held-out ones:
-
-    python3 -m stargan.classifier --data_path=./datasets --output=classifier.npz
-
+python3 -m stargan.classifier --data_path=./datasets --output=classifier.npz: it learns from
+StarGAN's training pictures and is judged on the held-out ones.
 Axes: M pictures in all, N of a batch, of SxS pixels; L labels.
 """
 
 import concurrent.futures
 import dataclasses
-import importlib.util
 import os
 import zlib
 from typing import Tuple
 
 import numpy as np
-
-if not importlib.util.find_spec("npu_bridge"):  # on NPUs the log level must stay
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
@@ -50,8 +44,7 @@ class ClassifierOptions:
 def _convolution(x, name, filters, size, stride, seed):
     shape = [size, size, x.shape.as_list()[3], filters]
     own = seed + zlib.crc32((tf.get_variable_scope().name + name).encode()) % 2**30
-    deviation = (2.0 / np.prod(shape[:3])) ** 0.5
-    start = tf.random_normal_initializer(0.0, deviation, seed=own)
+    start = tf.random_normal_initializer(0.0, (2.0 / np.prod(shape[:3])) ** 0.5, seed=own)
     kernel = tf.get_variable(name, shape, tf.float32, start)
     return tf.nn.conv2d(x, kernel, [1, stride, stride, 1], "SAME")
 
@@ -66,8 +59,8 @@ def _normalise(x, name, training):
     if not training:
         return tf.nn.fused_batch_norm(x, gamma, beta, mean, variance, 1e-5, is_training=False)[0]
     x, seen_mean, seen_variance = tf.nn.fused_batch_norm(x, gamma, beta, epsilon=1e-5)
-    seen = [tf.assign(mean, seen_mean), tf.assign(variance, seen_variance)]
-    tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, tf.group(seen))
+    keep = tf.group(tf.assign(mean, seen_mean), tf.assign(variance, seen_variance))
+    tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, keep)
     return x
 
 
@@ -81,9 +74,8 @@ def network(pictures: tf.Tensor, count: int, seed: int = 0, dropout_seed=None) -
       dropout_seed: int32 [2], such as (seed, step), in training; None to judge, where the logits
         of a picture do not depend on the other pictures of its batch.
     """
-    training = dropout_seed is not None
+    x, training = pictures, dropout_seed is not None
     with tf.variable_scope("classifier"):
-        x = pictures
         for layer, (filters, size, stride) in enumerate(LAYERS, 1):
             x = _convolution(x, "kernel_%d" % layer, filters, size, stride, seed)
             x = tf.nn.relu(_normalise(x, "norm_%d" % layer, training))
@@ -97,17 +89,14 @@ def network(pictures: tf.Tensor, count: int, seed: int = 0, dropout_seed=None) -
 
 def resize(pixels: np.ndarray, box=None) -> np.ndarray:
     """Returns uint8 [64, 64, 3] for uint8 [S, S, 3] or its `box`, bilinear as PIL does it."""
-    size = (CLASSIFIER_SIZE, CLASSIFIER_SIZE)
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.BILINEAR, box))
+    return np.asarray(Image.fromarray(pixels).resize((CLASSIFIER_SIZE,) * 2, Image.BILINEAR, box))
 
 
 def read_pictures(part: labels.Labelled, most: int, kind: str, config):
     """Returns (uint8 [M, 64, 64, 3], float32 [M, L]), at most `most` pictures evenly spread."""
-    count = min(len(part.paths), most)
-    rows = np.arange(count) * len(part.paths) // max(1, count)
+    rows = np.linspace(0, len(part.paths), min(len(part.paths), most), False).astype(int)
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        paths = [part.paths[row] for row in rows]
-        read = pool.map(lambda path: resize(data.read_picture(path, kind, config)), paths)
+        read = pool.map(lambda i: resize(data.read_picture(part.paths[i], kind, config)), rows)
         return np.stack(list(read)), part.labels[rows]
 
 
@@ -124,7 +113,7 @@ def training_batch(pictures: np.ndarray, truth: np.ndarray, size: int, config, s
         centre, reach = rng.uniform(44, 52, 2), rng.uniform(27, 37)  # of 96x96 pixels
         mirror = -1 if rng.randint(2) and config.flip else 1
         contrast, brightness = rng.uniform(0.8, 1.2), rng.uniform(-0.15, 0.15)
-        box = np.concatenate([centre - reach, centre + reach]).tolist()
+        box = (*(centre - reach), *(centre + reach))
         values = data.to_float(resize(pixels, box))[:, ::mirror]
         batch.append((values - values.mean()) * contrast + (values.mean() + brightness))
     return np.stack(batch), truth[rows]
@@ -150,8 +139,7 @@ def train(pictures: np.ndarray, truth: np.ndarray, kind: str, options, config) -
             losses = tf.nn.softmax_cross_entropy_with_logits_v2(batch_truth, logits)
         else:
             # The rarer value weighs more, by the square root of how much rarer it is, at most 4.
-            odds = np.clip(1.0 / np.maximum(truth.mean(0), 1e-6) - 1.0, 1.0 / 16.0, 16.0)
-            weights = np.sqrt(odds).astype(np.float32)
+            weights = np.sqrt(np.clip(1.0 / np.maximum(truth.mean(0), 1e-6) - 1.0, 1 / 16, 16.0))
             parts = tf.nn.weighted_cross_entropy_with_logits(batch_truth, logits, weights)
             losses = tf.reduce_sum(parts / np.sqrt(weights), 1)
         loss, variables = tf.reduce_mean(losses), tf.trainable_variables()
@@ -168,7 +156,7 @@ def train(pictures: np.ndarray, truth: np.ndarray, kind: str, options, config) -
             for number in range(1, last_step + 1):
                 done = number / last_step
                 now = HIGHEST_RATE * min(1.0, 20 * done) * (0.5 + 0.5 * np.cos(np.pi * done))
-                values = training_batch(pictures, truth, size, config, number) + (number, now)
+                values = (*training_batch(pictures, truth, size, config, number), number, now)
                 feed = dict(zip((batch, batch_truth, step, rate), values))
                 value, _ = session.run((loss, update), feed)
                 session.run(average, feed)
@@ -186,12 +174,16 @@ def decide(probabilities: np.ndarray, kind: str) -> np.ndarray:
     return probabilities > 0.5
 
 
-def score(shown: np.ndarray, truth: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def score(shown: np.ndarray, truth: np.ndarray, kind: str) -> Tuple[np.ndarray, np.ndarray]:
     """Returns (accuracy, balanced accuracy), float [L], of bool [N, L] against [N, L] of 0 and 1.
 
-    Balanced accuracy is the mean of the accuracies where a label holds and where it does not.
+    Balanced accuracy is the mean of the accuracies where a label holds and where it does not. Of
+    classes both are the share of a class's pictures that are seen as that class.
     """
-    right, pairs = shown == (truth > 0.5), zip(shown.T, truth.T)
+    right, pairs = shown == (truth > 0.5), list(zip(shown.T, truth.T))
+    if kind == "classes":
+        recall = np.array([np.mean(s[t > 0.5]) if np.any(t) else 0.0 for s, t in pairs])
+        return recall, recall
     balanced = [np.mean([np.mean(s[t == v] == v) for v in np.unique(t)]) for s, t in pairs]
     return right.mean(0), np.array(balanced)
 
@@ -207,7 +199,6 @@ class Classifier:
 
     Attributes:
       names, kind: the labels, in the order of `predict`; "celeba" or "classes".
-      crop_size: the option of that name it was trained with.
       accuracy, balanced_accuracy: {name: share of the held-out real pictures}.
 
     Raises:
@@ -223,13 +214,13 @@ class Classifier:
             variables = tf.global_variables()
             expected = {(v.op.name, tuple(v.shape.as_list()), "f") for v in variables}
             expected |= {(name, (count,), "f") for name in ("accuracy", "balanced_accuracy")}
-            expected |= {("names", (count,), "U"), ("kind", (), "U"), ("crop_size", (), "i")}
+            expected |= {("names", (count,), "U"), ("kind", (), "U")}
             if {(name, a.shape, a.dtype.kind) for name, a in arrays.items()} != expected:
                 raise UserError("%s holds other arrays than a classifier; %s" % (path, REMEDY))
-            self.kind, self.crop_size = str(arrays["kind"]), int(arrays["crop_size"])
+            self.kind = str(arrays["kind"])
             self._probabilities = (tf.nn.softmax if self.kind == "classes" else tf.sigmoid)(logits)
-            threads = tf.ConfigProto(intra_op_parallelism_threads=device_threads)
-            self._session = tf.Session(config=threads)
+            settings = tf.ConfigProto(intra_op_parallelism_threads=device_threads)
+            self._session = tf.Session(config=settings)
             for variable in variables:
                 variable.load(arrays[variable.op.name], self._session)
         self.names = tuple(arrays["names"].tolist())
@@ -240,10 +231,14 @@ class Classifier:
         """Returns the labels' probabilities, float32 [N, L], of uint8 [N, S, S, 3], any S."""
         parts = [np.zeros((0, len(self.names)), np.float32)]
         for first in range(0, len(pictures), PREDICT_BATCH):
-            batch = np.stack([resize(p) for p in pictures[first : first + PREDICT_BATCH]])
-            feed = {self._pictures: data.to_float(batch)}
-            parts.append(self._session.run(self._probabilities, feed))
+            part = pictures[first : first + PREDICT_BATCH]
+            batch = data.to_float(np.stack([resize(pixels) for pixels in part]))
+            parts.append(self._session.run(self._probabilities, {self._pictures: batch}))
         return np.concatenate(parts)
+
+    def see(self, pictures: np.ndarray) -> np.ndarray:
+        """Returns which labels the pictures are seen to have, bool [N, L]."""
+        return decide(self.predict(pictures), self.kind)
 
     def __enter__(self):
         return self
@@ -262,14 +257,8 @@ def _load(path):
         raise UserError("%s is no classifier; %s" % (path, REMEDY)) from error
 
 
-def _save(path, arrays):
-    with open(path, "wb") as file:  # given a name, savez would add an ending
-        np.savez(file, **arrays)
-
-
 def _report(names, truth, accuracy, balanced):
-    guess = np.maximum(truth.mean(0), 1.0 - truth.mean(0))
-    figures = [accuracy, balanced, guess]
+    figures = [accuracy, balanced, np.maximum(truth.mean(0), 1.0 - truth.mean(0))]
     rows = list(zip(names, *figures)) + [("mean", *np.mean(figures, 1))]
     print("%d held-out pictures; guess: always the more frequent value" % len(truth))
     print("%-20s %9s %9s %9s" % ("label", "accuracy", "balanced", "guess"))
@@ -280,27 +269,27 @@ def main() -> int:
     """Trains a classifier, judges it on the held-out pictures and writes it."""
     (options, config), _ = parse_several([ClassifierOptions, Config], description=__doc__)
     if config.dataset == "both":
-        raise UserError("--dataset both: train one classifier of celeba and one of classes")
+        raise UserError("--dataset both: train one with --dataset celeba, one with classes")
     source = labels.find_sources(config)[0]
     if not source.test.paths:
         raise UserError("--num_test 0 keeps no picture to judge the classifier with; leave it out")
     folder = os.path.dirname(os.path.abspath(options.output))
     os.makedirs(folder, exist_ok=True)
-    if os.path.isdir(options.output) or not os.access(folder, os.W_OK):
-        raise UserError("--output %s cannot be written; name another file" % options.output)
-    words = (source.kind, config)
-    pictures, truth = read_pictures(source.train, options.classifier_pictures, *words)
-    judged, judged_truth = read_pictures(source.test, MOST_TEST_PICTURES, *words)
-    arrays = train(pictures, truth, source.kind, options, config)
-    unknown = np.zeros(len(source.names))
-    arrays.update(names=np.array(source.names), kind=np.array(source.kind))
-    arrays.update(crop_size=np.array(config.crop_size), accuracy=unknown, balanced_accuracy=unknown)
+    is_file = options.output.endswith(".npz") and not os.path.isdir(options.output)
+    if not is_file or not os.access(folder, os.W_OK):
+        raise UserError("--output %s: name an .npz file that can be written" % options.output)
+    kind, most = source.kind, options.classifier_pictures
+    pictures, truth = read_pictures(source.train, most, kind, config)
+    judged, judged_truth = read_pictures(source.test, MOST_TEST_PICTURES, kind, config)
+    arrays, unknown = train(pictures, truth, kind, options, config), np.zeros(len(source.names))
+    arrays.update(names=np.array(source.names), kind=np.array(kind))
+    arrays.update(accuracy=unknown, balanced_accuracy=unknown)
     with atomic_path(options.output) as temporary:
-        _save(temporary, arrays)
+        np.savez(temporary, **arrays)
         with Classifier(temporary, config.threads) as classifier:
-            shown = decide(classifier.predict(judged), source.kind)
-        accuracy, balanced = score(shown, judged_truth)
-        _save(temporary, dict(arrays, accuracy=accuracy, balanced_accuracy=balanced))
+            accuracy, balanced = score(classifier.see(judged), judged_truth, kind)
+        arrays.update(accuracy=accuracy, balanced_accuracy=balanced)
+        np.savez(temporary, **arrays)
     _report(source.names, judged_truth, accuracy, balanced)
     print("written: %s" % options.output)
     return 0

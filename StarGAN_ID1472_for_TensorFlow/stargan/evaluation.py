@@ -4,25 +4,25 @@
 Axes: M pictures, S image_size, L labels of a data set.
 """
 
-import base64
+import contextlib
 import glob
-import html
-import io
 import os
 import re
 from typing import List, NamedTuple, Optional
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from harness.errors import UserError
 from harness.files import write_json, write_text
 from harness.images import grid, list_images, write_image
 from stargan import data, measures
+from stargan.classifier import Classifier
 from stargan.labels import DataError, encode, find_sources
+from stargan.page import describe, page
 from stargan.serving import Translate
 from stargan.targets import Target, default_targets, labels_for, parse_targets
+from tf_runtime import device as devices
 
 PAGE_ROWS = 100  # index.html shows so many pictures at the most
 FOLDERS = r"src|src_images|generates|(generate|real)\d+"  # of the test pictures
@@ -85,7 +85,7 @@ class Outputs:
 
     With --test_concatenate strips: src_images/ the picture as often as there are targets,
     generates/ its translations; else src/ and one folder per target, generate1/ and so on. Own
-    pictures: strips/ with the picture and its translations, and one folder per target.
+    pictures: strips/ with the picture and its translations, and own1/ and so on per target.
     """
 
     def __init__(self, config, folder: str, targets: List[Target]):
@@ -95,7 +95,7 @@ class Outputs:
         if self._own and (os.path.realpath(config.input_dir) + os.sep).startswith(place + os.sep):
             text = "--input_dir %s lies in %s, which is written to; choose another folder"
             raise UserError(text % (config.input_dir, folder))
-        for path in glob.glob(os.path.join(folder, "*", "*")):
+        for path in glob.glob(os.path.join(glob.escape(folder), "*", "*")):
             place, name = path.split(os.sep)[-2:]
             if re.fullmatch(FOLDERS, place) and re.fullmatch(r"\d+-images\.(jpg|png)", name):
                 os.remove(path)  # of an earlier test phase, whose pictures must not mix with these
@@ -112,12 +112,27 @@ class Outputs:
         else:
             self._write("src", name + ".jpg", picture)
         if singles:
-            ending = ".png" if self._own else ".jpg"
+            place, ending = ("own%d", ".png") if self._own else ("generate%d", ".jpg")
             for number, fake in enumerate(fakes, 1):
-                self._write("generate%d" % number, name + ending, fake)
+                self._write(place % number, name + ending, fake)
 
     def _write(self, folder, name, pixels):
         write_image(os.path.join(self._folder, folder, name), pixels)
+
+
+def test(config, sources, trained: str, translator, folder: str) -> dict:
+    """Runs the test phase with the checkpoint or exported file `trained`; see `evaluate`.
+
+    `translator` is the class of `serving` that reads it.
+    """
+    jobs, device = find_jobs(config, sources), devices.choose(config)
+    print("translating with %s" % trained, flush=True)
+    with contextlib.ExitStack() as stack:
+        judge = None
+        if config.classifier:
+            judge = stack.enter_context(Classifier(config.classifier, device.threads))
+        translate = stack.enter_context(translator(config, sources, trained, device))
+        return evaluate(config, jobs, sources, translate, folder, judge)
 
 
 def evaluate(config, jobs, sources, translate: Translate, folder: str, judge=None) -> dict:
@@ -179,7 +194,7 @@ def _own_labels(job, part, pictures, sources, judge):
     if job.labels is not None:
         return job.labels[part]
     if judge:
-        return (judge.predict(pictures) > 0.5).astype(np.float32)
+        return judge.see(pictures).astype(np.float32)
     return np.zeros([len(pictures), len(sources[job.number].names)], np.float32)
 
 
@@ -195,7 +210,7 @@ class Tally:
         """Returns the translations, uint8 [M, S, S, 3], of `pictures`, one array per target."""
         images, back = data.to_float(pictures), encode(self._sources, job.number, own)
         is_known = job.labels is not None
-        before = self._judge.predict(pictures) if self._judge and is_known else None
+        before = self._judge.see(pictures) if self._judge and is_known else None
         results = []
         for number, target in enumerate(self._targets):
             wanted = labels_for(target, self._sources, job.number, own)
@@ -205,10 +220,10 @@ class Tally:
                 difference = np.abs(images - translate(fakes, back)).mean(axis=(1, 2, 3))
                 self._differences[number].extend(difference)
             if before is not None and target.source == job.number == 0:
-                after = self._judge.predict(results[-1])
+                after = self._judge.see(results[-1])
                 for name in target.values:
                     column = self._sources[0].names.index(name)
-                    columns = (before, after, own, wanted)
+                    columns = (before, after, own > 0.5, wanted > 0.5)
                     self._seen[number].append([values[:, column] for values in columns])
         return results
 
@@ -230,67 +245,24 @@ def check_fid(config) -> None:
     if config.test_concatenate or config.input_dir:
         text = "--inception needs the translations of the test pictures one by one; "
         raise UserError(text + "add --test_concatenate=False and leave --input_dir out")
+    if not os.path.isfile(config.inception):
+        raise UserError("--inception %s: there is no such file" % config.inception)
     measures.check_fid_tool()
 
 
 def _measure_fid(config, jobs, sources, targets, each, folder) -> None:
-    """Adds "fid" per target: translations against the real test pictures that have its label."""
+    """Adds "fid" per target: translations against the real test pictures that are as it asks.
+
+    One that turns a label over is compared with all of them.
+    """
     for number, (target, one) in enumerate(zip(targets, each), 1):
-        job = jobs[target.source]
-        column = sources[target.source].names.index(next(iter(target.values)))
+        job, names = jobs[target.source], sources[target.source].names
+        asked = [(names.index(name), value) for name, value in target.values.items()]
         real = os.path.join(folder, "real%d" % number)
         for path, name, labels in zip(job.paths, job.names, job.labels):
-            if labels[column]:
+            if all(value in (None, labels[column]) for column, value in asked):
                 pixels = data.read_picture(path, sources[job.number].kind, config)
                 write_image(os.path.join(real, name + ".png"), pixels)
         fake = os.path.join(folder, "generate%d" % number)
         one["fid"] = measures.fid(real, fake, config.inception)
         print("%s FID:  %.3f" % (target.title, one["fid"]), flush=True)
-
-
-def describe(metrics: dict) -> str:
-    """Returns the result in one line."""
-    text = "%(pictures)d pictures" % metrics
-    if "reconstruction_l1" in metrics:
-        text += "; reconstruction L1 %(reconstruction_l1).4f" % metrics
-    if "attribute_accuracy" in metrics:
-        text += "; the classifier sees the wanted label in %.1f %% of the translations, in %.1f %% "
-        text += "of the pictures before"
-        shares = ("attribute_accuracy", "attribute_accuracy_untranslated")
-        text %= tuple(100 * metrics[key] for key in shares)
-    if "fid" in metrics:
-        text += "; FID %(fid).2f" % metrics
-    return text
-
-
-def page(rows, each: List[dict], metrics: dict, judged: dict) -> str:
-    """Returns a self-contained HTML page: the measures per target and a strip per picture."""
-    keys = ("reconstruction_l1", "accuracy", "accuracy_untranslated", "changed", "fid")
-    keys = [key for key in keys if any(key in one for one in each)]
-    lines = [
-        "<!doctype html><meta charset='utf-8'><title>StarGAN test</title>",
-        "<style>body{font:16px sans-serif;margin:2em}td,th{padding:2px 12px;text-align:right}",
-        "img{max-width:100%}small{color:#555}</style>",
-        "<h1>StarGAN test</h1><p>%s</p>" % html.escape(describe(metrics)),
-        "<table><tr><th>target" + "".join("<th>%s" % key.replace("_", " ") for key in keys),
-    ]
-    for one in each:
-        cells = "".join("<td>%.4g" % one[key] if key in one else "<td>" for key in keys)
-        lines.append("<tr><th>%s%s" % (html.escape(one["target"]), cells))
-    lines.append("</table>")
-    for name, share in judged.get("held_out_accuracy", {}).items():
-        text = "The classifier is right about %s in %.1f %% of the real test pictures."
-        lines.append("<small>%s</small><br>" % html.escape(text % (name, 100 * share)))
-    titles = ["source"] + [one["target"] for one in each]
-    for name, pictures in rows:
-        lines.append(
-            "<p><small>%s</small><br><img alt='' src='%s'>"
-            % (html.escape(name), _embed(grid([pictures], titles)))
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _embed(pixels):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -20,10 +20,10 @@ def attribute_accuracy(
     """Returns how often a classifier sees the wanted label, where it was not there before.
 
     Args:
-      sources: the classifier's probability of the label for the untranslated pictures, [M].
-      fakes: the same for their translations, [M].
-      own: what the pictures' labels say, 0 or 1, [M].
-      wanted: what the translation asks for, 0 or 1, [M].
+      sources: whether the classifier sees the label in the untranslated pictures, bool [M].
+      fakes: the same for their translations.
+      own: what the pictures' labels say.
+      wanted: what the translation asks for.
 
     Returns:
       {"accuracy": share of translations that are seen as wanted, "accuracy_untranslated": the same
@@ -33,9 +33,8 @@ def attribute_accuracy(
     chosen = own != wanted
     result = {"changed": float(np.sum(chosen))}
     if np.any(chosen):
-        right = wanted[chosen] > 0.5
-        result["accuracy"] = float(np.mean((fakes[chosen] > 0.5) == right))
-        result["accuracy_untranslated"] = float(np.mean((sources[chosen] > 0.5) == right))
+        result["accuracy"] = float(np.mean(fakes[chosen] == wanted[chosen]))
+        result["accuracy_untranslated"] = float(np.mean(sources[chosen] == wanted[chosen]))
     return result
 
 
@@ -53,6 +52,7 @@ def fid(real: str, fake: str, inception: str) -> float:
       UserError: if the tool is not there or fails.
     """
     check_fid_tool()
+    real, fake, inception = map(os.path.abspath, (real, fake, inception))
     command = [sys.executable, "-m", "tools.fid", real, fake, "--inception", inception]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     found = re.findall(r"FID:\s+(\S+)", done.stdout)

@@ -21,6 +21,7 @@ LABELS_FILE = "labels.json"  # beside the checkpoints
 OPSET = 15  # of the .onnx
 NETWORK_OPTIONS = ("dataset", "selected_attrs", "image_size", "crop_size")
 NETWORK_OPTIONS += ("g_conv_dim", "g_repeat_num", "d_repeat_num")
+SPLIT_OPTIONS = ("num_test",)  # taken over too, so that no training picture is tested with
 
 # float32 [N, S, S, 3] in [-1, 1] and labels [N, L] -> float32 [N, S, S, 3], any N.
 Translate = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -105,7 +106,8 @@ def trained_config(config, given: Set[str], options: dict, trained: str):
             ]
             text = "--%s %s: %s was trained with %s; leave the option out"
             raise UserError(text % (name, shown[0], trained, shown[1]))
-    return dataclasses.replace(config, c_dim=0, **changes)
+    split = {k: options[k] for k in SPLIT_OPTIONS if k in options and k not in given}
+    return dataclasses.replace(config, c_dim=0, **changes, **split)
 
 
 def load_training(config, given: Set[str], checkpoint: str):
@@ -144,6 +146,15 @@ def _in_batches(run, images, labels, size):
     return np.concatenate(results)
 
 
+def _check_shapes(path, config, sources, images, labels):
+    """Raises UserError unless the exported graph takes such pictures and as many labels."""
+    side, width = config.image_size, label_width(sources)
+    if not images.is_compatible_with([None, side, side, 3]) or labels.as_list()[1] != width:
+        text = "%s takes pictures %s and labels %s, not %d pixels and %d labels; keep its .json "
+        text += "beside it, or give --image_size and --selected_attrs"
+        raise UserError(text % (path, images, labels, side, width))
+
+
 class CheckpointTranslator:
     """Translates with a checkpoint; a context manager whose value is a `Translate`.
 
@@ -176,8 +187,9 @@ class CheckpointTranslator:
 class GraphTranslator:
     """As CheckpointTranslator, with a frozen .pb."""
 
-    def __init__(self, path: str, config, device: devices.Device):
+    def __init__(self, config, sources: List[Source], path: str, device: devices.Device):
         self._path, self._config, self._device = path, config, device
+        self._sources = sources
 
     def __enter__(self) -> Translate:
         graph_def = read_graph(self._path)
@@ -189,8 +201,9 @@ class GraphTranslator:
                 text = "%s does not have the nodes %s, %s and %s: %s"
                 words = (self._path, IMAGES, LABELS, OUTPUT, error)
                 raise UserError(text % words) from error
-        self._session = tf.Session(graph=graph, config=devices.session_config(self._device))
         images, labels, output = tensors
+        _check_shapes(self._path, self._config, self._sources, images.shape, labels.shape)
+        self._session = tf.Session(graph=graph, config=devices.session_config(self._device))
 
         def run(x, c):
             return self._session.run(output, {images: x, labels: c})
@@ -204,8 +217,9 @@ class GraphTranslator:
 class OnnxTranslator:
     """As CheckpointTranslator, with an .onnx file and ONNX Runtime on the CPU."""
 
-    def __init__(self, path: str, config, device: devices.Device):
+    def __init__(self, config, sources: List[Source], path: str, device: devices.Device):
         self._path, self._config, self._device = path, config, device
+        self._sources = sources
 
     def __enter__(self) -> Translate:
         import onnxruntime
@@ -225,6 +239,10 @@ class OnnxTranslator:
         if inputs != {IMAGES + ":0", LABELS + ":0"}:
             text = "%s takes %s; a model from frozen_graph.py takes %s:0 and %s:0"
             raise UserError(text % (self._path, ", ".join(sorted(inputs)), IMAGES, LABELS))
+
+        shapes = {one.name: one.shape for one in session.get_inputs()}
+        shapes = [[None] + shapes[name + ":0"][1:] for name in (IMAGES, LABELS)]
+        _check_shapes(self._path, self._config, self._sources, *map(tf.TensorShape, shapes))
 
         def run(x, c):
             return session.run(None, {IMAGES + ":0": x, LABELS + ":0": c.astype(np.float32)})[0]
@@ -260,7 +278,7 @@ def export(config, sources: List[Source], checkpoint: str, path: str) -> None:
         )
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         file.write(frozen.SerializeToString())
-    values = {name: getattr(config, name) for name in NETWORK_OPTIONS}
+    values = {name: getattr(config, name) for name in NETWORK_OPTIONS + SPLIT_OPTIONS}
     write_json(path + ".json", {"options": values, "labels": describe_sources(sources)})
 
 

@@ -8,7 +8,8 @@ from typing import Dict, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from harness.files import write_json
+from harness.errors import UserError
+from harness.files import read_json, write_json
 from harness.images import grid, write_image
 from stargan import data, losses
 from stargan.labels import encode, find_sources, fingerprint
@@ -120,7 +121,9 @@ def learning_rate(config, step: int, last_step: int) -> float:
     which takes INIT / num_step_decay away at each update, so that hardly anything is lost.
     """
     span = config.num_step_decay or last_step // 2
-    updates = max(0, step - 1 - (last_step - span)) // config.lr_update_step
+    if config.lr_decay == "paper":
+        span = min(span, last_step)
+    updates = max(0, step - 1 - max(0, last_step - span)) // config.lr_update_step
     lost = updates * (config.lr_update_step if config.lr_decay == "paper" else 1) / max(span, 1)
     return config.init_learning_rate * max(0.0, 1.0 - lost)
 
@@ -158,13 +161,13 @@ def train(config) -> None:
             resume=config.continue_train,
             summaries=os.path.join(config.output_dir, "summary"),
             data=fingerprint(sources),
+            pictures=config.batch_size * len(sources),
+            warm_up=max(2, config.d_train_repeat),
         ) as run:
             if group.rank == 0:
-                path = os.path.join(config.run_folder, LABELS_FILE)
-                write_json(path, describe_sources(sources))
-            values = {}
+                write_labels(config.run_folder, sources, run.first_step > 1)
             for step, batches in run.steps(read_batches):
-                rate = learning_rate(config, step, last_step)
+                rate, values = learning_rate(config, step, last_step), {}
                 for number, batch in enumerate(batches):  # one, or one of each data set
                     feed = dict(
                         zip((graph.images, graph.labels, graph.targets, graph.mixing), batch)
@@ -185,6 +188,23 @@ def train(config) -> None:
                 is_due = step == last_step or step % max(config.save_steps, 1) == 0
                 if config.save_steps and is_due and group.rank == 0:
                     sampler.write(run.session, "train_stargan_%06d.png" % step)
+
+
+def write_labels(folder: str, sources, is_resumed: bool) -> None:
+    """Writes the labels beside the checkpoints, for whoever uses them.
+
+    Raises:
+      UserError: if the run was trained with other labels so far.
+    """
+    path, now = os.path.join(folder, LABELS_FILE), describe_sources(sources)
+    before = read_json(path)
+    if is_resumed and before and before != now:
+        names = [
+            " ".join(name for one in one_run for name in one["names"]) for one_run in (before, now)
+        ]
+        text = "the run in %s was trained with the labels %s, the data have %s; give its data"
+        raise UserError(text % (folder, *names))
+    write_json(path, now)
 
 
 def read_batch(sources, number: int, config, step: int, group: ranks.Group):
@@ -217,8 +237,9 @@ class Sampler:
         self._pictures, self._labels = [], [[] for _ in self._targets]
         for number, source in enumerate(sources):
             part = source.test if source.test.paths else source.train
-            chosen = slice(0, max(1, SAMPLES // len(sources)))
-            paths, labels = part.paths[chosen], part.labels[chosen]
+            count = min(len(part.paths), SAMPLES // len(sources))
+            rows = np.arange(count) * len(part.paths) // count  # classes lie one after the other
+            paths, labels = [part.paths[row] for row in rows], part.labels[rows]
             self._pictures += [data.read_picture(path, source.kind, config) for path in paths]
             for target, wanted in zip(self._targets, self._labels):
                 wanted.extend(labels_for(target, sources, number, labels))

@@ -60,7 +60,7 @@ def strangers():
 def test_it_learns_hair_and_male_and_says_so(trained, strangers):
     path, printed = trained
     with classifier.Classifier(path) as judge:
-        assert (judge.names, judge.kind, judge.crop_size) == (ATTRIBUTES, "celeba", 178)
+        assert (judge.names, judge.kind) == (ATTRIBUTES, "celeba")
         probabilities = judge.predict(strangers[0])
         assert min(judge.accuracy.values()) > 0.8
         assert min(judge.balanced_accuracy.values()) > 0.7
@@ -69,7 +69,7 @@ def test_it_learns_hair_and_male_and_says_so(trained, strangers):
             assert "%-20s %s" % (name, figures) in printed
     assert probabilities.shape == (20, 3)
     assert probabilities.dtype == np.float32
-    accuracy, _ = classifier.score(classifier.decide(probabilities, "celeba"), strangers[1])
+    accuracy, _ = classifier.score(probabilities > 0.5, strangers[1], "celeba")
     assert accuracy.min() > 0.85
     assert "step 60 of 60, loss: " in printed
     assert "12 held-out pictures" in printed
@@ -150,11 +150,18 @@ def test_classes_exclude_each_other():
 def test_scores_by_hand():
     shown = np.array([[1, 1], [0, 1], [0, 1], [0, 1]], bool)
     truth = np.array([[1, 1], [1, 1], [0, 1], [0, 1]], np.float32)
-    accuracy, balanced = classifier.score(shown, truth)
+    accuracy, balanced = classifier.score(shown, truth, "celeba")
     np.testing.assert_allclose(accuracy, [0.75, 1.0])
     np.testing.assert_allclose(balanced, [0.75, 1.0])  # without the other value: of the one
     shown, truth = np.zeros((4, 1), bool), np.array([[1], [0], [0], [0]], np.float32)
-    np.testing.assert_allclose(classifier.score(shown, truth), [[0.75], [0.5]])
+    np.testing.assert_allclose(classifier.score(shown, truth, "celeba"), [[0.75], [0.5]])
+
+
+def test_of_classes_the_share_of_each_class_counts():
+    truth = np.eye(4, dtype=np.float32).repeat(2, 0)
+    shown = np.eye(4, dtype=bool)[[0, 1, 1, 1, 2, 2, 0, 0]]
+    accuracy, _ = classifier.score(shown, truth, "classes")
+    np.testing.assert_allclose(accuracy, [0.5, 1.0, 1.0, 0.0])
 
 
 def _write_bad(path, kind, good):
@@ -216,11 +223,11 @@ def main(monkeypatch, *words):
 
 
 def test_what_cannot_be_trained_is_said_at_once(monkeypatch, tmp_path, celeba):
-    with pytest.raises(UserError, match="train one classifier of celeba and one of classes"):
+    with pytest.raises(UserError, match="train one with --dataset celeba, one with classes"):
         main(monkeypatch, "--dataset=both", "--data_path=" + celeba)
     with pytest.raises(UserError, match="--num_test 0 keeps no picture"):
         main(monkeypatch, "--num_test=0", "--data_path=" + celeba)
-    with pytest.raises(UserError, match="cannot be written; name another file"):
+    with pytest.raises(UserError, match=r"name an \.npz file that can be written"):
         main(monkeypatch, "--output", tmp_path, "--data_path=" + celeba)
     with pytest.raises(UserError, match="no CelebA"):
         main(monkeypatch, "--data_path", tmp_path / "nowhere")

@@ -33,9 +33,9 @@ class _Judge:
     def __init__(self, names=ATTRIBUTES):
         self.names, self.accuracy = names, dict.fromkeys(names, 0.5)
 
-    def predict(self, pictures):
+    def see(self, pictures):
         dark = pictures.mean(axis=(1, 2, 3)) < 20
-        return np.stack([dark, 0 * dark, 0 * dark], 1).astype(np.float32)
+        return np.stack([dark, dark & False, dark & False], 1)
 
 
 def test_measures_are_those_of_the_pictures_that_had_to_change(celeba, tmp_path):
@@ -69,11 +69,11 @@ def test_an_earlier_test_phase_is_cleared_and_nothing_else(tmp_path):
 
 def test_fid_is_refused_before_anything_is_translated(celeba, tmp_path, monkeypatch):
     monkeypatch.setattr(measures, "REPOSITORY", str(tmp_path))
-    sources, config = _sources_and_config(celeba, inception="weights.pb", test_concatenate=False)
+    sources, config = _sources_and_config(celeba, inception=__file__, test_concatenate=False)
     jobs, folder = evaluation.find_jobs(config, sources), str(tmp_path / "results")
     with pytest.raises(UserError, match="in the whole repository only"):
         evaluation.evaluate(config, jobs, sources, _invert, folder)
-    sources, config = _sources_and_config(celeba, inception="weights.pb")
+    sources, config = _sources_and_config(celeba, inception=__file__)
     with pytest.raises(UserError, match="add --test_concatenate=False"):
         evaluation.evaluate(config, jobs, sources, _invert, folder)
     assert not os.path.exists(folder)
@@ -103,3 +103,19 @@ def test_a_case_checks_its_classifier_before_it_trains(celeba, tmp_path):
         config = Config(selected_attrs=ATTRIBUTES, batch_size=4, classifier=str(path))
         with pytest.raises(ValueError, match=text):
             cases.check_data(Case(config=config, **words))
+
+
+def test_real_pictures_for_fid_are_those_that_are_as_the_target_asks(celeba, tmp_path, monkeypatch):
+    monkeypatch.setattr(measures, "fid", lambda real, fake, inception: float(len(os.listdir(real))))
+    monkeypatch.setattr(measures, "check_fid_tool", lambda: None)
+    options = {"inception": __file__, "test_concatenate": False, "num_test": 12}
+    sources, config = _sources_and_config(
+        celeba, target=("Male=0", "Black_Hair=1 Male=0"), **options
+    )
+    own = sources[0].test.labels
+    counts = [np.sum(own[:, 2] == 0), np.sum((own[:, 0] == 1) & (own[:, 2] == 0))]
+    assert len(own) > counts[0] > counts[1] > 0
+    jobs = evaluation.find_jobs(config, sources)
+    evaluation.evaluate(config, jobs, sources, _invert, str(tmp_path / "results"))
+    stored = read_json(str(tmp_path / "results" / "metrics.json"))
+    assert [target["fid"] for target in stored["targets"]] == counts

@@ -103,10 +103,10 @@ def test_an_exported_file_gives_what_the_checkpoint_gives(
     serving.export(CONFIG, SOURCES, published, path)
     expected = _in_session(published, *_batch(5))
     assert expected.std() > 0.1
-    result = _translate(translator(path, CONFIG, choose(CONFIG)), *_batch(5))
+    result = _translate(translator(CONFIG, SOURCES, path, choose(CONFIG)), *_batch(5))
     np.testing.assert_allclose(result, expected, atol=tolerance)
     other = _batch(5)[0], 1 - _batch(5)[1]  # the labels do enter
-    result = _translate(translator(path, CONFIG, choose(CONFIG)), *other)
+    result = _translate(translator(CONFIG, SOURCES, path, choose(CONFIG)), *other)
     assert np.abs(result - expected).max() > 100 * tolerance
     np.testing.assert_allclose(result, _in_session(published, *other), atol=tolerance)
     names = sorted(os.listdir(str(tmp_path / "new" / "out")))
@@ -165,7 +165,7 @@ def test_labels_of_two_data_sets_and_a_mask_enter(tmp_path):
     exported = str(tmp_path / "g.pb")
     serving.export(CONFIG, BOTH, path, exported)
     batch = _batch(5, 7)
-    result = _translate(serving.GraphTranslator(exported, CONFIG, choose(CONFIG)), *batch)
+    result = _translate(serving.GraphTranslator(CONFIG, BOTH, exported, choose(CONFIG)), *batch)
     expected = _by_checkpoint(path, *batch, sources=BOTH)
     np.testing.assert_allclose(result, expected, atol=1e-3)
     _, sources = serving.load_export(Config(), set(), exported)
@@ -180,7 +180,7 @@ def test_the_json_beside_an_export_names_labels_and_sizes(published, tmp_path):
         values = json.load(file)
     assert values["labels"] == [{"kind": "celeba", "names": list(NAMES)}]
     expected = {"dataset": "celeba", "selected_attrs": list(NAMES), "image_size": 32}
-    expected.update(crop_size=120, g_conv_dim=4, g_repeat_num=2, d_repeat_num=5)
+    expected.update(num_test=-1, crop_size=120, g_conv_dim=4, g_repeat_num=2, d_repeat_num=5)
     assert values["options"] == expected
     config, sources = serving.load_export(Config(), set(), path)
     assert (config.image_size, config.crop_size, config.selected_attrs) == (32, 120, NAMES)
@@ -306,7 +306,7 @@ def test_a_checkpoint_of_another_network_is_an_error(published, tmp_path):
 
 
 def _use(translator, path):
-    return _translate(translator(str(path), CONFIG, choose(CONFIG)), *_batch(1))
+    return _translate(translator(CONFIG, SOURCES, str(path), choose(CONFIG)), *_batch(1))
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph at all", None])
@@ -338,3 +338,20 @@ def test_an_onnx_model_with_other_inputs_is_an_error(tmp_path):
     (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(UserError, match=r"x\.onnx takes x:0; .* takes x_real:0 and c_trg:0"):
         _use(serving.OnnxTranslator, tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("ending", ["pb", "onnx"])
+def test_pictures_and_labels_must_be_those_of_the_exported_network(published, tmp_path, ending):
+    path = str(tmp_path / ("g." + ending))
+    serving.export(CONFIG, SOURCES, published, path)
+    translator = {"pb": serving.GraphTranslator, "onnx": serving.OnnxTranslator}[ending]
+    larger = dataclasses.replace(CONFIG, image_size=64)
+    for config, sources in ((larger, SOURCES), (CONFIG, BOTH)):
+        with pytest.raises(UserError, match=r"keep its \.json beside it, or give --image_size"):
+            translator(config, sources, path, choose(CONFIG)).__enter__()
+
+
+def test_the_split_of_the_training_is_kept_for_testing():
+    stored = {"num_test": 7, "image_size": 64}
+    assert serving.trained_config(Config(), set(), stored, "x").num_test == 7
+    assert serving.trained_config(Config(num_test=3), {"num_test"}, stored, "x").num_test == 3

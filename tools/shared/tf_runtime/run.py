@@ -68,6 +68,8 @@ class Run:
       summaries: folder for TensorBoard, or "".
       mixlist_file: see `device.session_config`.
       data: a text that changes with the training data; a resumed run says if it did.
+      pictures: how many a step of one rank shows; 0 is config.batch_size.
+      warm_up: the first steps, which compile; the mean speed leaves them out if there are others.
     """
 
     def __init__(
@@ -83,12 +85,16 @@ class Run:
         summaries="",
         mixlist_file="",
         data="",
+        pictures=0,
+        warm_up=2,
     ):
         self.folder, self._config, self._device, self._group = folder, config, device, group
         self._last_step, self._periods, self._resume, self._name = last_step, periods, resume, name
         self._summaries, self._mixlist_file = summaries, mixlist_file
         self._summary_path = os.path.join(folder, "training.json")
         self._around = dict(settings.surroundings(device, group), data=data)
+        self._pictures = (pictures or config.batch_size) * group.size
+        self._warm_up, self._logged = warm_up, 0
         self.first_step, self.stopped = 1, False
         self._step_seconds, self._step_begin, self._first_step_seconds = [], None, None
         self._losses, self._signal, self._bar, self._log, self._writer = {}, None, None, None, None
@@ -230,7 +236,10 @@ class Run:
         due = self._periods.log and (step % self._periods.log == 0 or step == self._last_step)
         if self._group.rank or not due:
             return False
-        rate = self._config.batch_size * self._group.size / seconds
+        # The mean since the last record, as steps may differ in what they do.
+        recent = self._step_seconds[self._logged :] or [seconds]
+        self._logged, seconds = len(self._step_seconds), float(np.mean(recent))
+        rate = self._pictures / seconds
         record = dict(step=step, **self._losses)
         record.update(more, seconds_per_step=round(seconds, 6), images_per_second=round(rate, 4))
         self._log.write(json.dumps(record) + "\n")
@@ -258,10 +267,9 @@ class Run:
         """Writes training.json: what a case needs to know about the run."""
         if self._group.rank or step < self.first_step:
             return
-        # The first two steps compile and warm up; a very short run has no others.
-        seconds = self._step_seconds[1:] or self._step_seconds or None
+        seconds = self._step_seconds[self._warm_up - 1 :] or self._step_seconds or None
         mean = float(np.mean(seconds)) if seconds else None
-        images, duration = self._config.batch_size * self._group.size, self.seconds()
+        duration = self.seconds()
         write_json(
             self._summary_path,
             {
@@ -270,13 +278,13 @@ class Run:
                 "stopped": self.stopped,
                 "first_step_seconds": self._first_step_seconds,
                 "seconds_per_step": mean,
-                "images_per_second": images / mean if mean else None,
+                "images_per_second": self._pictures / mean if mean else None,
                 "share_of_time_waiting_for_data": round(waited / duration, 4),
                 "duration_seconds": duration,
                 "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
                 "losses": self._losses,
                 "ranks": self._group.size,
-                "batch": images,
+                "batch": self._pictures,
                 "surroundings": self._around,
             },
         )
