@@ -70,7 +70,8 @@ from stargan.config import Config
 from tf_runtime.device import choose
 place, config = sys.argv[2], Config(device="cpu", precision_mode="force_fp32")
 stored = np.load(place + "/session.npz")
-with serving.GraphTranslator(place + "/model.pb", config, choose(config)) as translate:
+sources, device = serving.named_sources([{"kind": "celeba", "names": "abcde"}]), choose(config)
+with serving.GraphTranslator(config, sources, place + "/model.pb", device) as translate:
     np.savez(place + "/graph.npz", output=translate(stored["batch"], stored["labels"]))
 """
 PROGRAMS = {

@@ -124,12 +124,12 @@ def test_command_line_runs_the_tests_of_a_lone_copy(folder):
 
 
 def test_the_lone_copy_sees_neither_the_repository_nor_pythonpath(folder):
-    write(folder.parent, "tools/__init__.py", "")
-    write(folder, "test/test_toy.py", "import importlib\n\ndef test_toy():\n    import tools\n")
+    write(folder.parent, "our_tools/__init__.py", "")
+    write(folder, "test/test_toy.py", "import importlib\n\ndef test_toy():\n    import our_tools\n")
     done = run(folder, "--run", sys.executable, PYTHONPATH=str(folder.parent))
     assert done.returncode == 1
-    assert f"{NAME}/test/test_toy.py:4: imports tools from outside" in done.stdout
-    assert "No module named 'tools'" in done.stdout
+    assert f"{NAME}/test/test_toy.py:4: imports our_tools from outside" in done.stdout
+    assert "No module named 'our_tools'" in done.stdout
     assert f"{NAME}: its tests fail when it is alone (pytest exit 1)" in done.stdout
 
 
