@@ -5,7 +5,7 @@
 import dataclasses
 import os
 
-from harness.errors import run_program
+from harness.errors import UserError, run_program
 from harness.options import option, parse_several
 from stargan.config import Config
 
@@ -30,6 +30,8 @@ def main() -> int:
     from tf_runtime.device import choose
 
     path, names = export.out_pb_path, set(given[1])
+    if not path.endswith((".pb", ".onnx")):
+        raise UserError("--out_pb_path %s: it must end in .pb or .onnx" % path)
     if export.phase == "frozen_graph":
         choose(config)
         if export.input_checkpoint:

@@ -124,14 +124,16 @@ def restore(session, path: str, variables, saver=None) -> None:
                 text = "%s does not fit: %s is %s there, %s here; give the options of its training"
                 raise CheckpointError(text % (path, name, there[name], shape))
         (saver or tf.train.Saver(variables)).restore(session, path)
+    except CheckpointError:
+        raise
     except (tf.errors.OpError, ValueError) as error:
-        raise CheckpointError(
-            "%s is damaged or no checkpoint: %s" % (path, _first_line(error))
-        ) from error
+        text = "%s is damaged or no checkpoint: %s; use another one or train again"
+        raise CheckpointError(text % (path, _first_line(error))) from error
 
 
 def _first_line(error) -> str:
-    return str(error).split("\n")[0]
+    lines = [line for line in str(error).splitlines() if line and "Graph execution" not in line]
+    return (lines or [type(error).__name__])[0]
 
 
 def _remove(path):

@@ -45,7 +45,9 @@ class Config(PlatformOptions):
         high=178,
         aliases=("celeba_crop_size",),
     )
-    image_size: int = option(128, "side of the training pictures, pixels, a multiple of 64", low=8)
+    image_size: int = option(
+        128, "side of the pictures, pixels, a multiple of 2 to the power of --d_repeat_num", low=8
+    )
     flip: bool = option(True, "mirror half of the training pictures")
 
     training_iterations: int = option(

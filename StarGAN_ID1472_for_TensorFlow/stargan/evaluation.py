@@ -25,7 +25,9 @@ from stargan.targets import Target, default_targets, labels_for, parse_targets
 from tf_runtime import device as devices
 
 PAGE_ROWS = 100  # index.html shows so many pictures at the most
-FOLDERS = r"src|src_images|generates|(generate|real)\d+"  # of the test pictures
+# Folders and names of what is written of the test pictures, and of own ones.
+TESTED = (r"src|src_images|generates|(generate|real)\d+", r"\d+-images\.(jpg|png)")
+OWN = (r"strips|own\d+", r".*\.png")
 CHUNK = 64  # pictures that are in memory at once
 
 
@@ -95,9 +97,11 @@ class Outputs:
         if self._own and (os.path.realpath(config.input_dir) + os.sep).startswith(place + os.sep):
             text = "--input_dir %s lies in %s, which is written to; choose another folder"
             raise UserError(text % (config.input_dir, folder))
+        folders, names = OWN if self._own else TESTED
         for path in glob.glob(os.path.join(glob.escape(folder), "*", "*")):
             place, name = path.split(os.sep)[-2:]
-            if re.fullmatch(FOLDERS, place) and re.fullmatch(r"\d+-images\.(jpg|png)", name):
+            is_ours = os.path.exists(os.path.join(folder, "metrics.json"))
+            if is_ours and re.fullmatch(folders, place) and re.fullmatch(names, name):
                 os.remove(path)  # of an earlier test phase, whose pictures must not mix with these
 
     def write(self, name: str, picture: np.ndarray, fakes: List[np.ndarray]) -> None:

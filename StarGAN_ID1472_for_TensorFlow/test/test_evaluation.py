@@ -63,8 +63,21 @@ def test_an_earlier_test_phase_is_cleared_and_nothing_else(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_text("x")
     evaluation.Outputs(Config(), str(tmp_path), [])
+    assert all((tmp_path / name).exists() for name in mine)  # not a folder of the test phase
+    (tmp_path / "metrics.json").write_text("{}")
+    evaluation.Outputs(Config(), str(tmp_path), [])
     assert [name for name in mine if (tmp_path / name).exists()] == []
     assert [name for name in others if not (tmp_path / name).exists()] == []
+
+
+def test_own_pictures_of_an_earlier_run_are_cleared_too(tmp_path):
+    for name in ("own2/cat.png", "strips/cat.png", "generate1/3-images.jpg", "metrics.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    evaluation.Outputs(Config(input_dir="elsewhere"), str(tmp_path), [])
+    assert not (tmp_path / "own2" / "cat.png").exists()
+    assert not (tmp_path / "strips" / "cat.png").exists()
+    assert (tmp_path / "generate1" / "3-images.jpg").exists()
 
 
 def test_fid_is_refused_before_anything_is_translated(celeba, tmp_path, monkeypatch):
