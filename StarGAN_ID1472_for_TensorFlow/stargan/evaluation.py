@@ -98,9 +98,9 @@ class Outputs:
             text = "--input_dir %s lies in %s, which is written to; choose another folder"
             raise UserError(text % (config.input_dir, folder))
         folders, names = OWN if self._own else TESTED
+        is_ours = os.path.exists(os.path.join(folder, "metrics.json"))
         for path in glob.glob(os.path.join(glob.escape(folder), "*", "*")):
             place, name = path.split(os.sep)[-2:]
-            is_ours = os.path.exists(os.path.join(folder, "metrics.json"))
             if is_ours and re.fullmatch(folders, place) and re.fullmatch(names, name):
                 os.remove(path)  # of an earlier test phase, whose pictures must not mix with these
 
