@@ -34,6 +34,7 @@ ENTRY_SCRIPTS = {  # how a folder's name begins -> the paths its users call
     "scripts/run_eval_910.sh scripts/run_infer_310.sh",
 }
 MODULES = ("config.py", "data.py", "networks.py", "losses.py", "training.py", "serving.py")
+NOT_SERVING = "NEURAL-STYLE"  # optimises a picture: there is no network to serve
 NOT_THE_PACKAGE = {"harness", "tf_runtime", "test"}
 HEADINGS = (
     "## Results, ## Quick start, ## Data, ## Train, ## Infer and export, ## On ModelArts, "
@@ -44,7 +45,7 @@ MODULE_LINES, HARD_MODULE_LINES = 300, 400
 FUNCTION_LINES, LONG_FUNCTION_LINES = 60, 100  # long: `train` and `build...`
 ENTRY_SCRIPT_LINES, SHELL_LINES, README_LINES = 60, 25, 200
 # Counted without docstrings, comments and blank lines, so that nobody saves on explaining.
-VENDORED, VENDORED_LINES = ("tools/shared/harness", "tools/shared/tf_runtime"), 1350
+VENDORED, VENDORED_LINES = ("tools/shared/harness", "tools/shared/tf_runtime"), 1400
 # "file" or "file::function" -> why it may exceed its budget (no module its hard limit).
 ALLOWED: dict[str, str] = {}
 ISO_8601 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?")
@@ -100,7 +101,8 @@ def check_package(folder: Path) -> list[str]:
         return [f"{folder.name}: must have one package that holds the model, it has {has}"]
     package = folder / names.pop()
     where = f"{folder.name}/{package.name}"
-    problems = [f"{where}/{name}: is missing" for name in MODULES if not (package / name).is_file()]
+    modules = MODULES[: -1 if folder.name.startswith(NOT_SERVING) else None]
+    problems = [f"{where}/{name}: is missing" for name in modules if not (package / name).is_file()]
     if not ast.get_docstring(ast.parse((package / "__init__.py").read_bytes())):
         problems.append(f"{where}/__init__.py: has no docstring")
     return problems

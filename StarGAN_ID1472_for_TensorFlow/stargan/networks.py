@@ -11,6 +11,7 @@ from typing import Tuple
 import tensorflow.compat.v1 as tf
 
 from stargan import convolutions
+from tf_runtime import filtering
 
 
 def _variable(name, shape, bound=0.0, start=0.0, seed=0):
@@ -81,8 +82,8 @@ def _residual(x, name, minimal, seed):
             with tf.variable_scope(half):
                 with tf.variable_scope("conv_0/conv2d"):
                     kernel = _kernel(3, channels, channels, seed)
-                if minimal and convolutions.can_filter_lines(y):
-                    y = convolutions.convolve_lines(y, kernel)
+                if minimal and filtering.can_filter_lines(y):
+                    y = filtering.filter_lines(y, filtering.filter_kernel(kernel))
                 else:
                     y = tf.nn.conv2d(y, kernel, [1, 1, 1, 1], "SAME")
                 y = instance_norm(y, "instance_norm")

@@ -201,21 +201,6 @@ def _inputs(shape, kernel):
     return [tf.constant(rng.normal(size=size), tf.float32) for size in (shape, kernel)]
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 6, 5), (2, 8, 3, 4), (3, 16, 16, 2)])
-def test_minimal_filtering_equals_the_convolution_with_its_gradients(shape):
-    images, kernel = _inputs(shape, [3, 3, shape[3], 7])
-    assert convolutions.can_filter_lines(images)
-    mine = convolutions.convolve_lines(images, kernel)
-    theirs = tf.nn.conv2d(images, kernel, [1, 1, 1, 1], "SAME")
-    assert mine.shape.as_list() == theirs.shape.as_list()
-    _assert_close(*_run([_with_gradients(y, [images, kernel]) for y in (mine, theirs)]))
-
-
-@pytest.mark.parametrize("shape", [(2, 6, 8, 3), (None, 8, 8, 3), (2, None, 8, 3), (2, 8, None, 3)])
-def test_minimal_filtering_is_for_known_sizes_and_heights_of_a_multiple_of_4(shape):
-    assert not convolutions.can_filter_lines(tf.placeholder(tf.float32, shape))
-
-
 @pytest.mark.parametrize("shape", [(1, 4, 4, 5), (3, 2, 2, 4), (2, 8, 6, 3)])
 def test_patches_equal_the_convolution_with_first_and_second_gradients(shape):
     images, kernel = inputs = _inputs(shape, [4, 4, shape[3], 7])
