@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is stylised and where it goes: one picture, several, or the frames of a video.
+
+Everything that can be checked is checked before the work begins. Pictures are uint8 [H, W, 3].
+"""
+
+import functools
+import glob
+import os
+import shutil
+from typing import Callable, List, NamedTuple, Optional, Set
+
+import numpy as np
+
+from harness.errors import UserError
+from harness.images import EXTENSIONS, list_images, natural_key, read_image
+from stylize import outputs, video
+from stylize.data import check_size, read_picture
+
+_NO_PICTURE = " is no picture ("
+_CHECKPOINTS = ("model-*", "checkpoint", "*/model-*", "*/checkpoint")  # also those of --scales
+_METRICS = "metrics.json"  # is in the folder of a job that is done
+_NAMES = 10  # the last line names so many of those that failed
+
+
+class Job(NamedTuple):
+    """One picture to stylise.
+
+    Attributes:
+      name: what messages call it: its path, or "frame 12 of clip.mp4".
+      read: returns the content, uint8 [H, W, 3], or raises UserError.
+      output: the picture to write.
+      folder: for the state of its run: the output without its ending, and ".run".
+    """
+
+    name: str
+    read: Callable[[], np.ndarray]
+    output: str
+    folder: str
+
+
+class Plan(NamedTuple):
+    """Everything that one call of the program does.
+
+    Attributes:
+      jobs: what to stylise, in order.
+      is_single: whether it is one picture to one file.
+      is_sequence: whether the jobs are frames, each of which starts from the result before it.
+      skipped: one sentence for each file of a folder that is no picture.
+      video: the video to make of the results at the end, or "".
+      rate: frames per second.
+    """
+
+    jobs: List[Job]
+    is_single: bool
+    is_sequence: bool
+    skipped: List[str]
+    video: str
+    rate: float
+
+
+def plan(config) -> Plan:
+    """Returns what the options ask for; makes the folder of the outputs.
+
+    One picture goes to --output, or into it as <name>.jpg where it is a folder or ends with "/".
+    Several go into the folder --output as <name>.jpg; where two have one name, it gets the ending
+    of the content as well. Frames go into the folder --output as .png, which loses nothing; where
+    --output is a video, into <output without ending>.frames until they have become that video.
+
+    Raises:
+      UserError: if --content or --output is missing, wrong or contradicts another option, or if
+        an output exists, is an input too, or cannot be written.
+    """
+    if not config.content:
+        raise UserError("--content is missing; give pictures, a folder of pictures or a video")
+    if not config.output:
+        raise UserError("--output is missing; give a picture to write, or a folder for several")
+    for path in config.content:
+        if not os.path.exists(path):
+            raise UserError("there is no content %s; give pictures, a folder or a video" % path)
+    videos = [path for path in config.content if outputs.is_file_of(path, video.EXTENSIONS)]
+    if videos and len(config.content) > 1:
+        text = "--content has %d values and %s is a video; give one video alone, or pictures"
+        raise UserError(text % (len(config.content), videos[0]))
+    made = _plan_video(config, videos[0]) if videos else _plan_pictures(config)
+    if made.video:
+        video.find_ffmpeg()
+    inputs = list(config.content) + [config.initial, config.network]
+    inputs += list(config.styles) + list(config.style_masks)
+    inputs += [] if videos else [job.name for job in made.jobs]
+    may_exist = config.overwrite or config.continue_train
+    outputs.check([job.output for job in made.jobs], made.video, inputs, may_exist)
+    return made
+
+
+def _plan_pictures(config) -> Plan:
+    paths, skipped, to_video = [], [], ""
+    for content in config.content:
+        is_folder = os.path.isdir(content)
+        paths += list_images(content) if is_folder else [content]
+        skipped += _others(content) if is_folder else []
+    if config.video and len(paths) == 1:
+        text = "--video: %s is one picture; give a folder of frames or a video"
+        raise UserError(text % paths[0])
+    is_single = len(paths) == 1 and paths == list(config.content)
+    if is_single:
+        places = [outputs.output_of_one(config.output, paths[0])]
+    else:
+        folder, to_video = outputs.output_of_several(config.output, config.video)
+        ending = ".png" if config.video else ".jpg"
+        places = [os.path.join(folder, name + ending) for name in outputs.names_for(paths)]
+    reads = [functools.partial(read_picture, path) for path in paths]
+    jobs = [_job(*values) for values in zip(paths, reads, places)]
+    return Plan(jobs, is_single, config.video, skipped, to_video, video.RATE)
+
+
+def _plan_video(config, path) -> Plan:
+    folder, to_video = outputs.output_of_several(config.output, is_sequence=True)
+    frames, jobs = video.Frames(path), []
+    for number in range(1, frames.count + 1):
+        name = "frame %d of %s" % (number, os.path.basename(path))
+        read = functools.partial(_read_frame, frames, number, name)
+        jobs.append(_job(name, read, os.path.join(folder, "%06d.png" % number)))
+    return Plan(jobs, False, True, [], to_video, frames.rate)
+
+
+def _read_frame(frames, number, name) -> np.ndarray:
+    pixels = frames.read(number)
+    check_size(pixels, name)
+    return pixels
+
+
+def _job(name, read, output) -> Job:
+    return Job(name, read, output, os.path.splitext(output)[0] + ".run")
+
+
+def _others(folder) -> List[str]:
+    """Returns one sentence for each visible file in `folder` that is no picture by its name."""
+    names = [name for name in os.listdir(folder) if not name.startswith(".")]
+    names = [name for name in names if not name.lower().endswith(EXTENSIONS)]
+    names = [name for name in names if os.path.isfile(os.path.join(folder, name))]
+    ending = _NO_PICTURE + " ".join(EXTENSIONS) + ")"
+    return [name + ending for name in sorted(names, key=natural_key)]
+
+
+def run(plan: Plan, config, stylise: Callable, rank: int = 0, size: int = 1) -> int:
+    """Does the jobs of `plan`; returns the exit status, 1 where something was left out.
+
+    Of several jobs, one that fails is told and the others go on. A video shows the result before
+    in its place, and its frames stay, so that --continue_train can try the missing ones again.
+
+    Args:
+      plan: from `plan`.
+      config: the options.
+      stylise: stylise(content, output=, folder=, initial=) writes the result to `output` and
+        returns it, uint8 [H, W, 3], or returns None when it was asked to stop. `initial` is the
+        result before, uint8 [H, W, 3], or None.
+      rank: the jobs i with i % size == rank are done.
+      size: how many share the jobs.
+
+    Raises:
+      UserError: if the jobs cannot be shared, the only picture fails, or the video cannot be made.
+    """
+    _check_size(plan, size)
+    if plan.is_single:
+        job = plan.jobs[0]
+        stylise(job.read(), output=job.output, folder=job.folder, initial=None)
+        return 0
+    jobs, skipped = plan.jobs[rank::size], [] if rank else plan.skipped
+    for sentence in skipped:
+        print(sentence, flush=True)
+    failed = [sentence.rpartition(_NO_PICTURE)[0] for sentence in skipped]
+    if config.continue_train and _is_complete(plan):
+        print("%s is done already" % plan.video, flush=True)
+        return 1 if failed else 0
+    done = _find_done(jobs) if config.continue_train else _forget(plan, jobs)
+    last, shown = None, []
+    for job in jobs:
+        if job.output not in done:
+            went_well = _attempt(job, stylise, last if plan.is_sequence else None)
+            if went_well is None:
+                text = "stopped: %d of %d stylised; --continue_train goes on"
+                print(text % (len(done), len(jobs)), flush=True)
+                return 0
+            if went_well:
+                done.add(job.output)
+            else:
+                failed.append(os.path.basename(job.name))
+        last = job.output if job.output in done else last
+        shown.append(last)
+    if plan.video and last:
+        _make_video(plan, [path for path in shown if path], keep=len(done) < len(jobs))
+    summary = "stylised %d of %d" % (len(done), len(jobs) + len(skipped))
+    if failed:
+        more = " and %d more" % (len(failed) - _NAMES) if len(failed) > _NAMES else ""
+        summary += "; not: " + ", ".join(failed[:_NAMES]) + more
+    print(("rank %d: " % rank if size > 1 else "") + summary, flush=True)
+    return 1 if failed else 0
+
+
+def _check_size(plan, size) -> None:
+    """Raises UserError if `size` devices cannot share the jobs."""
+    if plan.is_sequence and size > 1:
+        text = "frames follow each other and cannot be divided among %d devices; use one"
+        raise UserError(text % size)
+    if len(plan.jobs) < size:
+        text = "%d pictures cannot be divided among %d devices; give a folder with at least %d"
+        raise UserError(text % (len(plan.jobs), size, size))
+
+
+def _is_complete(plan) -> bool:
+    """Returns whether the video is there and its frames, which go when it is complete, are not."""
+    frames = os.path.dirname(plan.jobs[0].output)
+    return bool(plan.video) and os.path.exists(plan.video) and not os.path.exists(frames)
+
+
+def _find_done(jobs) -> Set[str]:
+    """Returns the outputs of the jobs that an earlier call has finished."""
+    done = {job.output for job in jobs if os.path.exists(os.path.join(job.folder, _METRICS))}
+    done = {output for output in done if os.path.exists(output)}
+    if done:
+        print("%d of %d are done already" % (len(done), len(jobs)), flush=True)
+    return done
+
+
+def _forget(plan, jobs) -> Set[str]:
+    """Removes the state of earlier calls, so that none of it passes for that of this one."""
+    for job in jobs:
+        _remove(job.folder, _CHECKPOINTS + (_METRICS,))
+    if plan.video:
+        os.makedirs(jobs[0].folder, exist_ok=True)  # a video that is there is not this one
+    return set()
+
+
+def _attempt(job, stylise, before) -> Optional[bool]:
+    """Stylises one of several; returns whether it went well, or None when it was stopped.
+
+    `before` is the file to start from, or None. Always the file, so that a resumed sequence sees
+    what an uninterrupted one does.
+    """
+    try:
+        initial = read_image(before) if before else None
+        result = stylise(job.read(), output=job.output, folder=job.folder, initial=initial)
+    except UserError as error:
+        text = str(error) if job.name in str(error) else "%s: %s" % (job.name, error)
+        print(text, flush=True)
+        return False
+    if result is None:
+        return None
+    _remove(job.folder, _CHECKPOINTS)  # or a thousand frames would fill the disk
+    return True
+
+
+def _remove(folder, patterns) -> None:
+    for pattern in patterns:
+        for path in glob.glob(os.path.join(glob.escape(folder), pattern)):
+            os.remove(path)
+
+
+def _make_video(plan, paths, keep) -> None:
+    """Makes the video of the pictures `paths`; removes the folder of the frames unless `keep`."""
+    video.encode(plan.video, map(read_image, paths), plan.rate)
+    print("wrote %s" % plan.video, flush=True)
+    if not keep:
+        shutil.rmtree(os.path.dirname(plan.jobs[0].output))

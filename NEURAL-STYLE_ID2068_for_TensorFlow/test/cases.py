@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What "full" and "performance" run for neural style and where its results are."""
+
+import dataclasses
+import os
+
+from harness.files import read_json
+from harness.images import EXTENSIONS, natural_key
+from harness.options import words_for
+from stylize import data, weights
+from stylize.config import Config
+
+NETWORK = "imagenet-vgg-verydeep-19.mat"
+LOSS_LISTS = {"%s_loss.txt": "total"}
+LAST_LOSSES = 1  # ActualLoss is the last total loss
+OUTPUTS = ("*1.jpg", "*1.run", "*progress.txt", "*progress.png")
+OUTPUTS += ("overflow_dump", "data_dump", "profiling")
+
+__all__ = [
+    "LAST_LOSSES",
+    "LOSS_LISTS",
+    "OUTPUTS",
+    "Config",
+    "accuracy",
+    "check_data",
+    "following",
+    "metrics",
+    "run_folder",
+]
+__all__ += ["settings", "training"]
+
+
+def settings(preset, given):
+    """The accuracy case is 1,000 iterations; the other takes minutes anywhere."""
+    values = {"iterations": (1000 if preset == "full" else 50,), "print_iterations": 1}
+    values.update(progress_write=True, progress_plot=True)
+    return dict(values, **given)
+
+
+def _inputs(case):
+    """Returns (contents, styles, network) that the options name, or that lie in the data."""
+    folder, config = case.data_path, case.config
+    names = sorted(os.listdir(folder), key=natural_key) if os.path.isdir(folder) else []
+    pictures = [name for name in names if name.lower().endswith(EXTENSIONS)]
+    found = [
+        tuple(os.path.join(folder, name) for name in pictures if name.startswith(start))
+        for start in ("1-content.", "1-style")
+    ]
+    network = os.path.join(folder, NETWORK)
+    if "network" in case.settings:
+        network = config.network
+    elif not os.path.exists(network):  # the only other file that could be one
+        others = [name for name in names if name.endswith((".mat", ".npz"))]
+        network = os.path.join(folder, others[0]) if len(others) == 1 else network
+    return config.content or found[0], config.styles or found[1], network
+
+
+def check_data(case) -> None:
+    """Raises ValueError unless pictures and network are there and can be used."""
+    content, styles, network = _inputs(case)
+    for kind, paths in (("content", content), ("style", styles)):
+        if not paths:
+            raise ValueError("there is no 1-%s.jpg in %s" % (kind, case.data_path))
+        for path in paths:
+            data.read_picture(path)
+    if case.ranks > len(content):
+        text = "%d devices and %d picture: one cannot be divided; name more with --content"
+        raise ValueError(text % (case.ranks, len(content)))
+    config = dataclasses.replace(case.config, styles=styles)
+    words = (config.legacy_transposed_kernels, config.channel_order, config.allow_pickle)
+    weights.read_network(network, *words)
+
+
+def training(case):
+    """Words of the training program; an output that is there is replaced."""
+    content, styles, network = _inputs(case)
+    options = {
+        "overwrite": True,
+        "over_dump_path": os.path.join(case.output, "overflow_dump"),
+        "data_dump_path": os.path.join(case.output, "data_dump"),
+        "profiling_dump_path": os.path.join(case.output, "profiling"),
+    }
+    options.update(case.settings, content=content, styles=styles, network=network)
+    options["output"] = case.output if len(content) > 1 else os.path.join(case.output, "11.jpg")
+    return ["neural_style.py"] + words_for(options)
+
+
+def following(case):
+    """The training measures its own result."""
+    return []
+
+
+def run_folder(case):
+    """Where training.json, log.jsonl and metrics.json are; of several pictures, of the first."""
+    content = _inputs(case)[0]
+    stem = "11"
+    if len(content) > 1:
+        stem = os.path.splitext(os.path.basename(content[0]))[0]
+    folder = os.path.join(case.output, stem + ".run")
+    scales = case.config.scales
+    return os.path.join(folder, "%d-%d" % (len(scales), scales[-1])) if len(scales) > 1 else folder
+
+
+def metrics(case):
+    """{name: value} of the picture that was written."""
+    folder = run_folder(case)
+    scales = case.config.scales
+    return read_json(
+        os.path.join(os.path.dirname(folder) if len(scales) > 1 else folder, "metrics.json"), {}
+    )
+
+
+def accuracy(case):
+    """The final total loss, which is no accuracy but the number that the scripts have printed."""
+    values = metrics(case)
+    if "total" not in values:
+        return None
+    protocol = "content, style and total variation loss of the picture written, with their weights"
+    return {"metric": "final total loss", "value": values["total"], "protocol": protocol}
