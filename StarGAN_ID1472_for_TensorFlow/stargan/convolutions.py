@@ -8,6 +8,7 @@ matrix products; the generator's 7x7 convolution to three channels by columns.
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+
 @tf.custom_gradient
 def _product(rows, weights):
     """Returns rows [M, K] times weights [K, O]; never asks for the transpose of the weights."""
