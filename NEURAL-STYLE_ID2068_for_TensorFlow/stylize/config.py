@@ -58,10 +58,10 @@ class Config(PlatformOptions):
         1.0, "each style layer's weight is the one's before it times this", low=0
     )
     style_blend_weights: Tuple[float, ...] = option(
-        (), "weight of each style, made to sum to 1 (default: equal)", low=0
+        (), "weight of each style, made to sum to 1; without, equal", low=0
     )
     style_scales: Tuple[float, ...] = option(
-        (), "width of each style over that of the output (default: 1)", low=0.01
+        (), "width of each style over that of the output; without, 1", low=0.01
     )
     style_masks: Tuple[str, ...] = option(
         (), "a grey picture per style, white where the output takes that style", may_change=True

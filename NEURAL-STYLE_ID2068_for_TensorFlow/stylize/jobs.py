@@ -164,6 +164,8 @@ def run(plan: Plan, config, stylise: Callable, rank: int = 0, size: int = 1) -> 
     _check_size(plan, size)
     if plan.is_single:
         job = plan.jobs[0]
+        if config.overwrite and not config.continue_train:
+            _forget(plan, [job])
         stylise(job.read(), output=job.output, folder=job.folder, initial=None)
         return 0
     jobs, skipped = plan.jobs[rank::size], [] if rank else plan.skipped

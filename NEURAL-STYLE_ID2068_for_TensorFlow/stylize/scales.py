@@ -3,7 +3,6 @@
 
 import dataclasses
 import os
-import shutil
 from typing import Optional
 
 import numpy as np
@@ -33,8 +32,6 @@ def stylise(config, network, device, pictures, output: str, folder: str) -> Opti
     Raises:
       UserError: if the pictures, a state in `folder` or the losses do not allow it.
     """
-    if config.overwrite and not config.continue_train:
-        shutil.rmtree(folder, ignore_errors=True)
     widths, steps = config.scales or (config.width,), config.iterations
     folders = [folder]
     if len(widths) > 1:

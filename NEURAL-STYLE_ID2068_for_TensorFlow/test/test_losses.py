@@ -91,7 +91,9 @@ def test_content_loss_is_the_mean_square_difference():
 def test_style_loss_is_the_weighted_sum_of_the_layers():
     grams, wanted = [_normal(11, 3, 3), _normal(12, 5, 5)], [_normal(13, 3, 3), _normal(14, 5, 5)]
     weights = [0.2, 0.9]
-    value = _value(losses.style_loss(grams, wanted, weights))
+    value = _value(
+        losses.style_loss(*(map(tf.constant, each) for each in (grams, wanted)), weights)
+    )
     each = [np.square(g - a).mean() for g, a in zip(grams, wanted)]
     np.testing.assert_allclose(value, np.dot(weights, each), rtol=1e-9)
 
@@ -118,6 +120,7 @@ def test_the_weights_of_layers_are_powers_that_sum_to_one():
     np.testing.assert_allclose(losses.layer_weights(2, 0.5), [2 / 3, 1 / 3])
     assert losses.layer_weights(3, 0.0) == [1, 0, 0]
     assert losses.layer_weights(1, 3.0) == [1]
+    np.testing.assert_allclose(losses.layer_weights(5, 1e100), [0, 0, 0, 0, 1], atol=1e-9)
 
 
 def test_the_weights_of_styles_are_equal_or_those_given_and_sum_to_one():

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shapes, parameter count and parts of VGG-19, and that strips change nothing."""
+"""Shapes, weights and parts of VGG-19, that strips change nothing, and the memory it needs."""
+
+import re
 
 import numpy as np
 import pytest
@@ -7,9 +9,14 @@ import tensorflow.compat.v1 as tf
 from conftest import MEAN_PIXEL, random_layers
 from test_losses import gram
 
+from harness.errors import UserError
+from harness.options import PlatformOptions
 from stylize import memory, networks
+from stylize.config import Config
+from stylize.data import Pictures
 from stylize.networks import Vgg, halve
 from stylize.weights import CONVOLUTIONS, LAYERS, Network
+from tf_runtime.device import Device
 
 CHANNELS = (4, 6, 8, 12, 12)
 
@@ -26,8 +33,8 @@ def _pixels(height, width, seed=0):
 
 def _masks(height, width, count=2):
     """Returns masks in 0..1 that are 0 in one half and graded in the other."""
-    slopes = np.linspace(-1, 1, width, dtype=np.float32) * np.ones([height, 1], np.float32)
-    return [np.clip(slope, 0, 1) for slope in (slopes, -slopes)][:count]
+    slopes = np.linspace(-1, 1, width)[None] * np.linspace(0.2, 1.5, height)[:, None]
+    return [np.clip(slope, 0, 1).astype("f") for slope in (slopes, -slopes)][:count]
 
 
 def _describe(content, style, pixels, masks=(), in_strips=False, want_gradient=False, **words):
@@ -68,15 +75,12 @@ def _convolve(x, kernel, bias):
 
 def _pool(x, pooling):
     """Returns the pooled maps; at an odd edge of the real places only."""
-    reduce = np.nanmax if pooling == "max" else np.nanmean
     height, width, channels = x.shape[1:]
     rest = [(0, 0), (0, height % 2), (0, width % 2), (0, 0)]
     x = np.pad(x.astype("d"), rest, "constant", constant_values=np.nan)
     x = x.reshape(1, (height + 1) // 2, 2, (width + 1) // 2, 2, channels)
-    return reduce(reduce(x, axis=4), axis=2) if pooling == "max" else _mean(x)
-
-
-def _mean(x):
+    if pooling == "max":
+        return np.nanmax(x, axis=(2, 4))
     return np.nansum(x, axis=(2, 4)) / np.isfinite(x).sum(axis=(2, 4))
 
 
@@ -154,66 +158,67 @@ def test_minimal_filtering_gives_the_same_maps_and_gradient():
     assert sum(size[:3] == [6, 1, 3] for size in _sizes()) == 8  # blocks 4 and 5 were filtered
 
 
-STYLE = ["relu1_1", "conv1_2", "pool1", "relu2_1", "pool2", "relu3_1"]
+STYLE = ["relu1_1", "pool1", "conv2_2", "pool2"]
 
 
 def _strips(monkeypatch):
-    """Returns a list that takes (lines of the picture, lines of a strip) of each block."""
+    """Returns a list that takes (block, lines of a strip) wherever one is computed."""
     seen, inner = [], Vgg._block
 
-    def block(self, x, names, may_filter, lines=slice(None)):
-        if lines != slice(None):
-            seen.append((int(names[0][4]), lines.stop - lines.start))
-        return inner(self, x, names, may_filter, lines)
+    def block(self, x, names, may_filter, *lines):
+        seen.extend((int(names[0][4]), each.stop - each.start) for each in lines)
+        return inner(self, x, names, may_filter, *lines)
 
     monkeypatch.setattr(Vgg, "_block", block)
     return seen
 
 
-@pytest.mark.parametrize("pooling", ["max", "avg"])
 @pytest.mark.parametrize(
-    ("height", "pixels", "first", "second"),
+    ("height", "pixels", "pooling", "first", "second"),
     [
-        (45, 45 * 31 // 3, [16, 16, 13], [8, 8, 7]),
-        (41, 20 * 31, [14, 14, 13], [8, 8, 5]),
-        (33, 16 * 31 + 1, [12, 12, 9], [6, 6, 5]),  # all odd
-        (42, 10 * 31, [10, 10, 10, 10, 2], [6, 6, 6, 3]),  # two lines at the end
-        (41, 10 * 31, [10, 10, 10, 10, 1], [6, 6, 6, 3]),  # one
-        (17, 4 * 31, [4, 4, 4, 4, 1], [2, 2, 2, 2, 1]),  # one in both blocks
-        (18, 31, [2] * 9, [2, 2, 2, 2, 1]),  # strips of two lines: the least
-        (45, 10**9, [45], [23]),  # and one strip
+        (45, 45 * 31 // 3, "max", [16, 16, 13], [6, 6, 6, 5]),
+        (33, 16 * 31 + 1, "avg", [12, 12, 9], [6, 6, 5]),  # odd everywhere
+        (42, 10 * 31, "max", [10, 10, 10, 10, 2], [6, 6, 6, 3]),  # two lines at the end
+        (17, 4 * 31, "max", [4, 4, 4, 4, 1], [2, 2, 2, 2, 1]),  # one, in both blocks
+        (19, 10**9, "avg", [19], [10]),  # and one strip
     ],
 )
 def test_strips_give_the_same_maps_and_gradient(
-    height, pixels, first, second, pooling, monkeypatch
+    height, pixels, pooling, first, second, monkeypatch
 ):
-    words = (["relu3_2"], STYLE, _pixels(height, 31), _masks(height, 31))
+    words = (["relu3_1"], STYLE, _pixels(height, 31), _masks(height, 31))
     whole = _describe(*words, want_gradient=True, pooling=pooling)
     monkeypatch.setattr(networks, "STRIP_PIXELS", pixels)
     seen = _strips(monkeypatch)
     parts = _describe(*words, want_gradient=True, pooling=pooling, in_strips=True)
     _assert_close(parts, whole)
     assert len(parts) == 1 + 2 * len(STYLE) + 1
-    for number, lines in ((1, first), (2, second)):
-        found = [count + count % 2 * 0 for block, count in seen if block == number]
-        assert found[: len(lines)] == lines
-        assert len(found) == 2 * len(lines)  # once forward, once for the gradient
+    for number, lines in ((1, first), (2, second)):  # once forward, once for the gradient
+        assert [count for block, count in seen if block == number] == 2 * lines
 
 
-@pytest.mark.parametrize("content", [["relu1_2"], ["conv1_1", "relu2_2"], ["pool1", "relu3_1"]])
-def test_a_block_with_a_content_layer_is_not_in_strips(content, monkeypatch):
-    words = (content, STYLE[:-1], _pixels(37, 29), _masks(37, 29))
+@pytest.mark.parametrize(
+    ("content", "style", "blocks"),
+    [
+        (["relu1_2"], STYLE, {2}),
+        (["conv1_1", "relu2_2"], STYLE, set()),
+        (["relu3_1"], STYLE, {1, 2}),
+    ],
+)
+def test_a_block_with_a_content_layer_is_not_in_strips(content, style, blocks, monkeypatch):
+    words = (content, style, _pixels(37, 29), _masks(37, 29, 1))
     whole = _describe(*words, want_gradient=True)
-    monkeypatch.setattr(networks, "STRIP_PIXELS", 200)
+    monkeypatch.setattr(networks, "STRIP_PIXELS", 400)
     seen = _strips(monkeypatch)
     _assert_close(_describe(*words, want_gradient=True, in_strips=True), whole)
-    assert {block for block, _ in seen} == ({2} if content != ["conv1_1", "relu2_2"] else set())
+    assert {block for block, _ in seen} == blocks
 
 
-def test_the_network_may_end_in_a_block_in_strips(monkeypatch):
-    words = (["relu1_1"], ["relu2_1"], _pixels(37, 29), _masks(37, 29))
+@pytest.mark.parametrize("style", [["relu2_1"], ["relu1_2", "conv2_2"]])
+def test_the_network_may_end_within_the_blocks_in_strips(style, monkeypatch):
+    words = (["pool1"], style, _pixels(37, 29), _masks(37, 29, 1))
     whole = _describe(*words, want_gradient=True)
-    monkeypatch.setattr(networks, "STRIP_PIXELS", 200)
+    monkeypatch.setattr(networks, "STRIP_PIXELS", 400)
     _assert_close(_describe(*words, want_gradient=True, in_strips=True), whole)
 
 
@@ -245,3 +250,66 @@ def test_halve_is_the_mean_of_the_real_places(size):
     halved = halve(mask)
     np.testing.assert_allclose(halved, _pool(mask, "avg"), rtol=1e-6)
     assert halved.shape == (1, (size[0] + 1) // 2, (size[1] + 1) // 2, 1)
+
+
+def test_the_estimate_grows_with_the_picture_and_shrinks_in_strips_and_mixed():
+    def estimate(height=600, width=800, layers=("relu4_2",), in_strips=False, mixed=False):
+        return memory.estimate(height, width, layers, in_strips, mixed)
+
+    assert estimate() < estimate(width=801) < estimate(width=1600) < estimate(1200, 1600)
+    growth = (estimate(1200, 1600) - memory.BASE) / (estimate() - memory.BASE)
+    assert growth == pytest.approx(4, rel=0.01)
+    assert estimate(layers=LAYERS[:3]) < estimate() < estimate(layers=("relu1_1", "relu5_4"))
+    assert estimate(2000, 2000, in_strips=True) < 0.6 * estimate(2000, 2000)
+    assert memory.BASE < estimate(mixed=True) < estimate()
+    both = estimate(2000, 2000, in_strips=True, mixed=True)
+    assert both < min(estimate(2000, 2000, mixed=True), estimate(2000, 2000, in_strips=True))
+
+
+@pytest.fixture
+def choose(monkeypatch):
+    """choose_strips for 1600 x 1200 pixels where so many bytes are free."""
+    content = np.random.RandomState(0).randint(0, 256, (1200, 1600, 3)).astype(np.uint8)
+    pictures = Pictures(content, [], [], None)
+
+    def call(free, device="cpu", mixed="", **options):
+        monkeypatch.setattr(memory, "available", lambda: free)
+        device = Device(device, mixed, PlatformOptions(), 2)
+        layers = (["relu4_2"], ["relu1_1", "relu5_1"])
+        return memory.choose_strips(Config(**options), pictures, layers, device)
+
+    return call
+
+
+def _need(in_strips, width=1600, mixed=False):
+    return memory.estimate(1200 * width // 1600, width, ("relu5_1",), in_strips, mixed)
+
+
+def test_strips_are_chosen_where_only_they_fit(choose, capsys):
+    assert not choose(_need(False) + 1)
+    assert choose(_need(False) - 1)
+    assert choose(_need(True) + 1)
+    assert choose(_need(False) + 1, strips="on")
+    assert not choose(None)
+    assert not choose(_need(True) - 1, "gpu")
+    assert not choose(_need(False, mixed=True) + 1, mixed="bfloat16")
+    assert choose(_need(False) + 1, optimizer="lbfgs")  # which keeps pictures of its own
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1600 x 1200 pixels, about %.1f GiB" % (_need(False) / 2**30)
+    assert lines[1] == "1600 x 1200 pixels, about %.1f GiB, in strips" % (_need(True) / 2**30)
+
+
+@pytest.mark.parametrize("strips", ["auto", "on", "off"])
+def test_a_picture_for_which_there_is_too_little_memory_is_refused(choose, strips):
+    text = r"^1600 x 1200 pixels, about .* GiB are free: give --width=(\d+)$"
+    for free in (_need(True) - 1, _need(True) / 2):
+        with pytest.raises(UserError, match=text) as caught:
+            choose(free, strips=strips)
+        width = int(re.match(text, str(caught.value)).group(1))
+        assert 16 <= width < 1600
+        assert _need(True, width) <= free < _need(True, width + 16)
+    with pytest.raises(UserError, match=r"GiB are free: free memory$"):
+        choose(memory.BASE / 2, strips=strips)
+    if strips == "off":
+        with pytest.raises(UserError, match="GiB are free: leave --strips=off out, or give"):
+            choose(_need(False) - 1, strips=strips)
