@@ -16,8 +16,10 @@ from stylize.weights import check_layers, read_network
 def main() -> int:
     """Stylises what the command line asks for; the exit status says whether all went well."""
     config, _ = parse(Config, description=__doc__)
-    plan = jobs.plan(config)
+    plan = jobs.make_plan(config)
     pictures = data.read_pictures(config)
+    if plan.is_single:
+        plan.jobs[0].read()  # a content that cannot be read is told at once
     network = read_network(
         config.network, config.legacy_transposed_kernels, config.channel_order, config.allow_pickle
     )

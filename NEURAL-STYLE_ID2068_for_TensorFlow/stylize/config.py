@@ -4,6 +4,7 @@
 import dataclasses
 from typing import Tuple
 
+from harness.images import EXTENSIONS
 from harness.options import PlatformOptions, option
 from stylize.weights import LAYERS
 
@@ -55,7 +56,7 @@ class Config(PlatformOptions):
         ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"), "layers of the style loss"
     )
     style_layer_weight_exp: float = option(
-        1.0, "each style layer's weight is the one's before it times this", low=0
+        1.0, "each style layer's weight is the one's before it times this", low=0, high=1000
     )
     style_blend_weights: Tuple[float, ...] = option(
         (), "weight of each style, made to sum to 1; without, equal", low=0
@@ -87,7 +88,7 @@ class Config(PlatformOptions):
     learning_rate: float = option(10.0, "Adam's step size, in grey levels", low=0)
     beta1: float = option(0.9, "Adam's first momentum term", low=0, high=0.999999)
     beta2: float = option(0.999, "Adam's second momentum term", low=0, high=0.999999)
-    eps: float = option(1e-8, "Adam's epsilon", low=0, aliases=("epsilon",))
+    eps: float = option(1e-8, "Adam's epsilon", low=1e-30, aliases=("epsilon",))
     strips: str = option(
         "auto",
         "compute the two largest blocks in strips: half of the memory, a third slower",
@@ -102,13 +103,13 @@ class Config(PlatformOptions):
         10, "steps between lines with the losses; 0 is never", low=0, may_change=True
     )
     checkpoint_output: str = option(
-        "", "name of pictures on the way, with {} or %d for the step", may_change=True
+        "", "pictures on the way, with {} or %d for the step: way/{}.jpg", may_change=True
     )
     checkpoint_iterations: int = option(
         0, "steps between pictures on the way", low=0, may_change=True
     )
     save_iterations: int = option(
-        100, "steps between saved states; 0 saves the end only", low=0, may_change=True
+        100, "steps between saved states; 0 saves the end only; lbfgs begins anew there", low=0
     )
     continue_train: bool = option(
         False, "go on where a stopped run of the same output ended", may_change=True
@@ -123,12 +124,15 @@ class Config(PlatformOptions):
             if unknown:
                 text = "--%s %s: VGG-19 has the layers %s"
                 raise ValueError(text % (name, " ".join(unknown), " ".join(LAYERS)))
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                text = "--%s %s: name each layer once"
+                raise ValueError(text % (name, " ".join(getattr(self, name))))
         if len(self.content_layers) > 2:
             text = "--content_layers %s: one or two, which --content_weight_blend weighs"
             raise ValueError(text % " ".join(self.content_layers))
         for name in ("style_blend_weights", "style_scales", "style_masks"):
             count, wanted = len(getattr(self, name)), len(self.styles)
-            if count and count != wanted:
+            if count and wanted and count != wanted:
                 text = "--%s has %d values and there are %d --styles; give one for each style"
                 raise ValueError(text % (name, count, wanted))
         if self.style_blend_weights and sum(self.style_blend_weights) == 0:
@@ -145,19 +149,23 @@ class Config(PlatformOptions):
             raise ValueError("--checkpoint_output and --checkpoint_iterations: give both or none")
         if self.checkpoint_output:
             checkpoint_name(self.checkpoint_output, 0)
+        if (self.progress_write or self.progress_plot) and not self.print_iterations:
+            text = "--print_iterations 0 leaves nothing for --progress_write and --progress_plot"
+            raise ValueError(text + "; give a period")
 
 
 def checkpoint_name(pattern: str, step: int) -> str:
     """Returns the name of the picture after `step`: `pattern` with {} or %d filled in.
 
     Raises:
-      ValueError: if there is no place for the step in `pattern`, or another one as well.
+      ValueError: if there is no place for the step in `pattern`, or another one as well, or if it
+        has not the ending of a picture.
     """
     try:
         name = pattern.format(step) if "{" in pattern else pattern % step
-    except (TypeError, ValueError, IndexError, KeyError):
+    except (TypeError, ValueError, LookupError, AttributeError):
         name = pattern
-    if name == pattern:
-        text = "--checkpoint_output %s: it needs {} or %%d where the step goes, such as out_{}.jpg"
-        raise ValueError(text % pattern)
+    if name == pattern or not name.lower().endswith(EXTENSIONS):
+        text = "--checkpoint_output %s: it needs {} or %%d where the step goes, and the ending of a"
+        raise ValueError((text + " picture, such as way/{}.jpg") % pattern)
     return name

@@ -4,8 +4,10 @@
 Everything that can be checked is checked before the work begins. Pictures are uint8 [H, W, 3].
 """
 
+import dataclasses
 import functools
 import glob
+import json
 import os
 import shutil
 from typing import Callable, List, NamedTuple, Optional, Set
@@ -13,13 +15,16 @@ from typing import Callable, List, NamedTuple, Optional, Set
 import numpy as np
 
 from harness.errors import UserError
+from harness.files import read_json
 from harness.images import EXTENSIONS, list_images, natural_key, read_image
+from harness.options import must_agree
 from stylize import outputs, video
 from stylize.data import check_size, read_picture
 
-_NO_PICTURE = " is no picture ("
 _CHECKPOINTS = ("model-*", "checkpoint", "*/model-*", "*/checkpoint")  # also those of --scales
 _METRICS = "metrics.json"  # is in the folder of a job that is done
+_RECORDS = ("config.json", "log.jsonl", "training.json")
+_MADE_FROM = ("styles", "network", "style_masks", "initial")
 _NAMES = 10  # the last line names so many of those that failed
 
 
@@ -30,7 +35,7 @@ class Job(NamedTuple):
       name: what messages call it: its path, or "frame 12 of clip.mp4".
       read: returns the content, uint8 [H, W, 3], or raises UserError.
       output: the picture to write.
-      folder: for the state of its run: the output without its ending, and ".run".
+      folder: for the state of its run: the output and ".run".
     """
 
     name: str
@@ -46,7 +51,7 @@ class Plan(NamedTuple):
       jobs: what to stylise, in order.
       is_single: whether it is one picture to one file.
       is_sequence: whether the jobs are frames, each of which starts from the result before it.
-      skipped: one sentence for each file of a folder that is no picture.
+      skipped: the files of the folders that are no pictures.
       video: the video to make of the results at the end, or "".
       rate: frames per second.
     """
@@ -59,7 +64,7 @@ class Plan(NamedTuple):
     rate: float
 
 
-def plan(config) -> Plan:
+def make_plan(config) -> Plan:
     """Returns what the options ask for; makes the folder of the outputs.
 
     One picture goes to --output, or into it as <name>.jpg where it is a folder or ends with "/".
@@ -69,7 +74,7 @@ def plan(config) -> Plan:
 
     Raises:
       UserError: if --content or --output is missing, wrong or contradicts another option, or if
-        an output exists, is an input too, or cannot be written.
+        an output or the state of an earlier run exists, is an input too, or cannot be written.
     """
     if not config.content:
         raise UserError("--content is missing; give pictures, a folder of pictures or a video")
@@ -89,7 +94,14 @@ def plan(config) -> Plan:
     inputs += list(config.styles) + list(config.style_masks)
     inputs += [] if videos else [job.name for job in made.jobs]
     may_exist = config.overwrite or config.continue_train
-    outputs.check([job.output for job in made.jobs], made.video, inputs, may_exist)
+    places, on_the_way = [job.output for job in made.jobs], []
+    for place in places:
+        on_the_way += outputs.list_on_the_way(config, place)
+    outputs.check(places, made.video, on_the_way, inputs, may_exist)
+    for job in made.jobs:
+        if not may_exist and _find(job.folder, _CHECKPOINTS + (_METRICS,)):
+            text = "%s holds an earlier run; --continue_train goes on with it, --overwrite begins"
+            raise UserError((text + " anew") % job.folder)
     return made
 
 
@@ -131,16 +143,15 @@ def _read_frame(frames, number, name) -> np.ndarray:
 
 
 def _job(name, read, output) -> Job:
-    return Job(name, read, output, os.path.splitext(output)[0] + ".run")
+    return Job(name, read, output, output + ".run")
 
 
 def _others(folder) -> List[str]:
-    """Returns one sentence for each visible file in `folder` that is no picture by its name."""
+    """Returns the names of the visible files in `folder` that are no pictures by their endings."""
     names = [name for name in os.listdir(folder) if not name.startswith(".")]
     names = [name for name in names if not name.lower().endswith(EXTENSIONS)]
     names = [name for name in names if os.path.isfile(os.path.join(folder, name))]
-    ending = _NO_PICTURE + " ".join(EXTENSIONS) + ")"
-    return [name + ending for name in sorted(names, key=natural_key)]
+    return sorted(names, key=natural_key)
 
 
 def run(plan: Plan, config, stylise: Callable, rank: int = 0, size: int = 1) -> int:
@@ -161,7 +172,7 @@ def run(plan: Plan, config, stylise: Callable, rank: int = 0, size: int = 1) -> 
     Raises:
       UserError: if the jobs cannot be shared, the only picture fails, or the video cannot be made.
     """
-    _check_size(plan, size)
+    _check_shares(plan, rank, size)
     if plan.is_single:
         job = plan.jobs[0]
         if config.overwrite and not config.continue_train:
@@ -169,21 +180,23 @@ def run(plan: Plan, config, stylise: Callable, rank: int = 0, size: int = 1) -> 
         stylise(job.read(), output=job.output, folder=job.folder, initial=None)
         return 0
     jobs, skipped = plan.jobs[rank::size], [] if rank else plan.skipped
-    for sentence in skipped:
-        print(sentence, flush=True)
-    failed = [sentence.rpartition(_NO_PICTURE)[0] for sentence in skipped]
+    for name in skipped:
+        print("%s is no picture (%s)" % (name, " ".join(EXTENSIONS)), flush=True)
+    failed = list(skipped)
     if config.continue_train and _is_complete(plan):
         print("%s is done already" % plan.video, flush=True)
         return 1 if failed else 0
-    done = _find_done(jobs) if config.continue_train else _forget(plan, jobs)
+    done = _find_done(jobs, config) if config.continue_train else _forget(plan, jobs)
     last, shown = None, []
     for job in jobs:
         if job.output not in done:
             went_well = _attempt(job, stylise, last if plan.is_sequence else None)
             if went_well is None:
                 text = "stopped: %d of %d stylised; --continue_train goes on"
+                if os.path.exists(os.path.join(job.folder, _METRICS)):  # in its last step
+                    done.add(job.output)
                 print(text % (len(done), len(jobs)), flush=True)
-                return 0
+                return 1 if failed else 0
             if went_well:
                 done.add(job.output)
             else:
@@ -200,8 +213,11 @@ def run(plan: Plan, config, stylise: Callable, rank: int = 0, size: int = 1) -> 
     return 1 if failed else 0
 
 
-def _check_size(plan, size) -> None:
+def _check_shares(plan, rank, size) -> None:
     """Raises UserError if `size` devices cannot share the jobs."""
+    if not 0 <= rank < size:
+        text = "RANK_ID=%d and RANK_SIZE=%d: the first must be below the second; mend or unset them"
+        raise UserError(text % (rank, size))
     if plan.is_sequence and size > 1:
         text = "frames follow each other and cannot be divided among %d devices; use one"
         raise UserError(text % size)
@@ -216,10 +232,24 @@ def _is_complete(plan) -> bool:
     return bool(plan.video) and os.path.exists(plan.video) and not os.path.exists(frames)
 
 
-def _find_done(jobs) -> Set[str]:
-    """Returns the outputs of the jobs that an earlier call has finished."""
-    done = {job.output for job in jobs if os.path.exists(os.path.join(job.folder, _METRICS))}
-    done = {output for output in done if os.path.exists(output)}
+def _find_done(jobs, config) -> Set[str]:
+    """Returns the outputs of the jobs that an earlier call has finished.
+
+    Raises:
+      UserError: if one was made with other settings.
+    """
+    finished = [job for job in jobs if os.path.exists(os.path.join(job.folder, _METRICS))]
+    finished = [job for job in finished if os.path.exists(job.output)]
+    names = list(must_agree(config)) + list(_MADE_FROM)
+    now = json.loads(json.dumps(dataclasses.asdict(config)))
+    for job in finished:
+        for path in _find(job.folder, ("config.json", "1-*/config.json")):  # of the first scale
+            then = read_json(path)["options"]
+            changed = ["--" + name for name in names if then.get(name) != now[name]]
+            if changed:
+                text = "%s was made with other settings (%s); give those, or --overwrite instead"
+                raise UserError((text + " of --continue_train") % (job.output, " ".join(changed)))
+    done = {job.output for job in finished}
     if done:
         print("%d of %d are done already" % (len(done), len(jobs)), flush=True)
     return done
@@ -228,7 +258,8 @@ def _find_done(jobs) -> Set[str]:
 def _forget(plan, jobs) -> Set[str]:
     """Removes the state of earlier calls, so that none of it passes for that of this one."""
     for job in jobs:
-        _remove(job.folder, _CHECKPOINTS + (_METRICS,))
+        _remove(job.folder, _CHECKPOINTS + (_METRICS,) + _RECORDS)
+        _remove(job.folder, ["*/" + name for name in _RECORDS])
     if plan.video:
         os.makedirs(jobs[0].folder, exist_ok=True)  # a video that is there is not this one
     return set()
@@ -253,10 +284,14 @@ def _attempt(job, stylise, before) -> Optional[bool]:
     return True
 
 
+def _find(folder, patterns) -> List[str]:
+    places = [os.path.join(glob.escape(folder), pattern) for pattern in patterns]
+    return [path for place in places for path in glob.glob(place)]
+
+
 def _remove(folder, patterns) -> None:
-    for pattern in patterns:
-        for path in glob.glob(os.path.join(glob.escape(folder), pattern)):
-            os.remove(path)
+    for path in _find(folder, patterns):
+        os.remove(path)
 
 
 def _make_video(plan, paths, keep) -> None:

@@ -75,11 +75,12 @@ class Lbfgs:
 
     def __init__(self, evaluate, read, write, restart):
         self._evaluate, self._read, self._write, self._restart = evaluate, read, write, restart
-        self._iterations, self._losses, self._shape = None, {}, None
+        self._iterations, self._shape = None, None
+        self._tried, self._losses = {}, {}  # of the last evaluation, and of the picture
 
     def _loss_and_gradient(self, x):
         losses, gradient = self._evaluate(x.reshape(self._shape).astype(np.float32))
-        self._losses = losses
+        self._tried = losses
         return float(losses["total"]), gradient.astype(np.float64).ravel()
 
     def step(self, step: int) -> dict:
@@ -92,7 +93,8 @@ class Lbfgs:
         x = next(self._iterations, None)
         if x is not None:  # else no step lowers the loss, until the next fresh start at least
             self._write(x.reshape(self._shape).astype(np.float32))
-        return self._losses
+            self._losses = self._tried
+        return self._losses or self._tried
 
     def close(self) -> None:
         """Ends SciPy's thread."""

@@ -19,27 +19,22 @@ def _products(rows):
     return tf.matmul(rows, rows, transpose_a=True), gradient
 
 
-def gram_sums(features: tf.Tensor, mask=None) -> tf.Tensor:
-    """Returns the products of all pairs of maps, summed over the places, [C, C].
+def gram_matrix(features: tf.Tensor, places: float, mask=None) -> tf.Tensor:
+    """Returns the Gram matrix, [C, C], or the part that some lines add (Gatys et al., equation 3).
+
+    Differs from the paper: divided by the number of elements, `places` * C, so that the size of a
+    picture does not matter (as the reference code).
 
     Args:
       features: float32 [1, H, W, C].
-      mask: [1, H, W, 1] in 0..1, how much each place counts, or None.
+      places: number of places of the whole map; with a mask the sum of its squares.
+      mask: [1, H, W, 1] in 0..1, how much each place counts, or None (Gatys et al., "Controlling
+        Perceptual Factors in Neural Style Transfer", CVPR 2017, guided Gram matrices).
     """
-    if mask is not None:
-        features = features * mask
-    return _products(tf.reshape(features, [-1, features.shape[3]]))
-
-
-def gram_matrix(sums: tf.Tensor, places: float) -> tf.Tensor:
-    """Returns the Gram matrix, [C, C], of its sums (Gatys et al., equation 3).
-
-    Differs from the paper: divided by the number of elements, `places` * C, so that the size of a
-    picture does not matter (as the reference code). With a mask `places` is the sum of its squares
-    (Gatys et al., "Controlling Perceptual Factors in Neural Style Transfer", CVPR 2017, guided Gram
-    matrices).
-    """
-    return sums / (places * sums.shape.as_list()[0])
+    channels = features.shape.as_list()[3]
+    scale = (places * channels) ** -0.5  # before the product: its sums would overflow float16
+    features = features * (scale if mask is None else scale * mask)
+    return _products(tf.reshape(features, [-1, channels]))
 
 
 def content_loss(features: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,7 @@ from typing import Dict, List, NamedTuple, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from stylize.losses import gram_matrix, gram_sums
+from stylize.losses import gram_matrix
 from stylize.weights import LAYERS, Network
 from tf_runtime import filtering
 
@@ -84,7 +84,10 @@ class Vgg:
         return tf.nn.bias_add(x, bias)
 
     def _block(self, x, block, may_filter, lines=None):
-        """Returns (what the next block gets, {layer: maps}), each cut to `lines` of the block."""
+        """Returns (what the next block gets, {layer: maps}).
+
+        With `lines` the maps are cut to these lines: before the pooling, which takes two at a time.
+        """
         maps = {}
         for name in block:
             if name.startswith("conv"):
@@ -93,23 +96,38 @@ class Vgg:
                 x = tf.nn.relu(x)
             else:
                 pool = tf.nn.max_pool if self._pooling == "max" else tf.nn.avg_pool
-                x, lines = (
-                    pool(x[:, lines] if lines else x, [1, 2, 2, 1], [1, 2, 2, 1], "SAME"),
-                    None,
-                )
-            maps[name] = x[:, lines] if lines else x
+                x = pool(x if lines is None else x[:, lines], [1, 2, 2, 1], [1, 2, 2, 1], "SAME")
+                lines = None
+            maps[name] = x if lines is None else x[:, lines]
         return x, maps
 
-    def _sums(self, maps, block, masks):
-        """Returns the sums of Gram matrices: of the block's first style layer for each mask, ..."""
-        layers = [name for name in block if name in self._style_layers]
-        return [gram_sums(maps[name], _at(name, mask)) for name in layers for mask in masks]
+    def _grams(self, maps, block, masks, strip):
+        """Returns the Gram matrices of a block's style layers, of each for every mask.
+
+        Args:
+          maps: {layer: maps}, of the lines `strip` of the block.
+          block: the names of its layers.
+          masks: [1, H, W, 1] of the block's size, ones where all places count alike.
+          strip: the lines; a part of all makes the part of the Gram matrices that they add.
+        """
+        grams = []
+        for name in (n for n in block if n in self._style_layers):
+            for mask in masks:
+                if name.startswith("pool"):
+                    mask, lines = halve(mask), slice(strip.start // 2, (strip.stop + 1) // 2)
+                else:
+                    lines = strip
+                places = float(np.square(mask, dtype=np.float64).sum())
+                cut = None if (mask == 1).all() else mask[:, lines]
+                grams.append(gram_matrix(maps[name], places, cut))
+        return grams
 
     def _strips(self, x, block, masks):
-        """Returns what `_block` and `_sums` do, computed in strips, and again for the gradient.
+        """Returns (what the next block gets, its Gram matrices), computed in strips.
 
         A strip and HALO lines around it go through the block's convolutions; the lines that saw the
-        cut are dropped. So the seams are exact, and only one strip's maps are in memory.
+        cut are dropped. So the seams are exact. The gradient computes each strip again, so that
+        only one strip's maps are in memory.
         """
         height, width = x.shape.as_list()[1:3]
         for name in block:  # the weights must be there before the function with its own gradient
@@ -125,8 +143,7 @@ class Vgg:
                 piece = tf.identity(x[:, around])
             inside = slice(strip.start - around.start, strip.stop - around.start)
             y, maps = self._block(piece, block, False, inside)
-            cut = [mask if mask is None else mask[:, strip] for mask in masks]
-            return around, piece, [y] + self._sums(maps, block, cut)
+            return around, piece, [y] + self._grams(maps, block, masks, strip)
 
         @tf.custom_gradient
         def apply(x):
@@ -134,7 +151,7 @@ class Vgg:
             for strip in strips:
                 outputs.append(compute(x, strip, outputs[-1] if outputs else [])[2])
             y = tf.concat([output[0] for output in outputs], axis=1)
-            sums = [tf.add_n(list(each)) for each in zip(*[output[1:] for output in outputs])]
+            grams = [tf.add_n(list(each)) for each in zip(*[output[1:] for output in outputs])]
 
             def gradient(*upstream):
                 sizes = [output[0].shape.as_list()[1] for output in outputs]
@@ -148,10 +165,10 @@ class Vgg:
                     before = [whole]
                 return whole
 
-            return [y] + sums, gradient
+            return [y] + grams, gradient
 
-        y, *sums = apply(x)
-        return y, sums
+        y, *grams = apply(x)
+        return y, grams
 
     def describe(self, pixels: tf.Tensor, masks: Sequence[np.ndarray] = (), in_strips=False):
         """Returns the Description of `pixels`.
@@ -160,26 +177,28 @@ class Vgg:
           pixels: [1, H, W, 3] of known size.
           masks: float32 [H, W] in 0..1: a Gram matrix for each; without any, one of all places.
           in_strips: compute the two largest blocks in strips, and again in the backward pass: less
-            memory, the same result. Not where a content layer is among them.
+            memory, the same but for rounding. Not a block that has a content layer.
         """
-        masks = [mask[None, :, :, None] for mask in masks] or [None]
+        shape = [1] + pixels.shape.as_list()[1:3] + [1]
+        masks = [np.reshape(mask, shape) for mask in masks] or [np.ones(shape, np.float32)]
         features, grams, x = {}, {}, pixels
         for block in filter(None, self._blocks):
-            height, width = x.shape.as_list()[1:3]
-            is_plain = block in BLOCKS[:2] and not self._content_layers & set(block)
-            if in_strips and is_plain:
-                x, sums = self._strips(x, block, masks)
+            if in_strips and may_strip(block, self._content_layers):
+                x, found = self._strips(x, block, masks)
             else:
+                everything = slice(0, x.shape.as_list()[1])
                 x, maps = self._block(x, block, self._minimal)
                 features.update((n, maps[n]) for n in block if n in self._content_layers)
-                sums = self._sums(maps, block, masks)
+                found = self._grams(maps, block, masks, everything)
             for name in (n for n in block if n in self._style_layers):
-                full = np.ones([1, height, width, 1], np.float32)
-                at = [_at(name, full if mask is None else mask) for mask in masks]
-                places = [float(np.square(mask).sum()) for mask in at]
-                grams[name] = [gram_matrix(sums.pop(0), count) for count in places]
-            masks = [mask if mask is None else halve(mask) for mask in masks]
+                grams[name] = [found.pop(0) for _ in masks]
+            masks = [halve(mask) for mask in masks]
         return Description(features, grams)
+
+
+def may_strip(block: Sequence[str], content_layers) -> bool:
+    """Returns whether a block can be computed in strips: large, whole, without content layer."""
+    return block in BLOCKS[:2] and not set(block) & set(content_layers)
 
 
 def halve(mask: np.ndarray) -> np.ndarray:
@@ -187,8 +206,3 @@ def halve(mask: np.ndarray) -> np.ndarray:
     height, width = mask.shape[1:3]
     mask = np.pad(mask, [(0, 0), (0, height % 2), (0, width % 2), (0, 0)], "edge")
     return mask.reshape(1, (height + 1) // 2, 2, (width + 1) // 2, 2, 1).mean((2, 4))
-
-
-def _at(name, mask):
-    """Returns the mask of a block at the size of its layer `name`, half of it where that pools."""
-    return halve(mask) if mask is not None and name.startswith("pool") else mask

@@ -9,6 +9,33 @@ from typing import List, Sequence, Tuple
 from harness.errors import UserError
 from harness.images import EXTENSIONS
 from stylize import video
+from stylize.config import checkpoint_name
+
+
+def is_one_picture(contents: Sequence[str]) -> bool:
+    """Returns whether `contents` is one picture: no folder, no video, not several."""
+    return len(contents) == 1 and is_file_of(contents[0], EXTENSIONS)
+
+
+def on_the_way(config, output: str, step: int) -> str:
+    """Returns the path of the picture after `step`; of several contents with `output`'s name."""
+    path = checkpoint_name(config.checkpoint_output, step)
+    if is_one_picture(config.content):
+        return path
+    stem = os.path.splitext(os.path.basename(output))[0]
+    return os.path.join(os.path.dirname(path), "%s_%s" % (stem, os.path.basename(path)))
+
+
+def list_on_the_way(config, output: str) -> List[str]:
+    """Returns the paths of all pictures on the way to `output`."""
+    if not config.checkpoint_output:
+        return []
+    before, paths, scales = 0, [], max(1, len(config.scales))
+    for last_step in config.iterations * (scales if len(config.iterations) == 1 else 1):
+        steps = set(range(0, last_step, config.checkpoint_iterations)) - {0} | {last_step}
+        paths += [on_the_way(config, output, before + step) for step in sorted(steps)]
+        before += last_step
+    return paths
 
 
 def is_file_of(path: str, endings: Tuple[str, ...]) -> bool:
@@ -75,12 +102,19 @@ def output_of_several(output: str, is_sequence: bool) -> Tuple[str, str]:
     return output, ""
 
 
-def check(paths: Sequence[str], to_video: str, inputs: Sequence[str], may_exist: bool) -> None:
+def check(
+    paths: Sequence[str],
+    to_video: str,
+    on_the_way: Sequence[str],
+    inputs: Sequence[str],
+    may_exist: bool,
+) -> None:
     """Makes the folder of the outputs and raises UserError unless they may and can be written.
 
     Args:
       paths: the pictures to write, all in one folder.
       to_video: the video to make of them, or "".
+      on_the_way: further pictures to write.
       inputs: files and folders that must not be written to; "" is nothing.
       may_exist: whether the outputs may exist.
     """
@@ -89,7 +123,7 @@ def check(paths: Sequence[str], to_video: str, inputs: Sequence[str], may_exist:
     if os.path.realpath(folder) in inputs:
         text = "--output: the results would go into %s, among the content; choose another folder"
         raise UserError(text % (folder or os.curdir))
-    for path in [to_video] * bool(to_video) + list(paths):
+    for path in [to_video] * bool(to_video) + list(paths) + list(on_the_way):
         if os.path.realpath(path) in inputs:
             raise UserError("--output: %s is an input too; choose another place" % path)
         if os.path.isdir(path):
@@ -105,6 +139,8 @@ def check(paths: Sequence[str], to_video: str, inputs: Sequence[str], may_exist:
             text = "--output: %s, which the frames would take, holds something else; move it"
             raise UserError(text % folder)
     if not to_video or os.path.lexists(folder):
+        _check_folder(folder)
+    for folder in {os.path.dirname(path) for path in on_the_way}:
         _check_folder(folder)
 
 

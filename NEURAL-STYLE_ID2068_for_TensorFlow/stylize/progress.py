@@ -5,8 +5,7 @@ import os
 import time
 
 from harness.files import atomic_path, read_jsonl, write_text
-from harness.images import EXTENSIONS
-from stylize.outputs import is_file_of
+from stylize.outputs import is_one_picture
 
 COLUMNS = ("content", "style", "tv", "total")
 
@@ -50,9 +49,10 @@ def write(config, output: str, folders) -> None:
         log = {record["step"]: record for record in read_jsonl(os.path.join(folder, "log.jsonl"))}
         records += [dict(log[step], step=before + step) for step in sorted(log)]
         before = records[-1]["step"] if records else 0
-    stem = os.path.join(os.path.dirname(os.path.abspath(output)), "progress")
-    if len(config.content) != 1 or not is_file_of(config.content[0], EXTENSIONS):
-        stem = os.path.splitext(os.path.abspath(output))[0] + ".progress"
+    output = os.path.abspath(output)
+    stem = os.path.join(os.path.dirname(output), "progress")
+    if not is_one_picture(config.content):
+        stem = os.path.splitext(output)[0] + ".progress"
     if config.progress_write:
         lines = [" ".join(("itr",) + COLUMNS)]
         for record in records:

@@ -8,11 +8,12 @@ from typing import Optional
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from harness.files import write_json
+from harness.errors import UserError
+from harness.files import read_json, write_json
 from harness.images import write_image
-from stylize import data, progress
-from stylize.config import checkpoint_name
-from stylize.training import optimise
+from stylize import data, memory, outputs, progress
+from stylize.training import IN_STRIPS, fingerprint, optimise, used_layers
+from tf_runtime.checkpoints import checkpoint_steps
 
 
 def stylise(config, network, device, pictures, output: str, folder: str) -> Optional[np.ndarray]:
@@ -24,49 +25,96 @@ def stylise(config, network, device, pictures, output: str, folder: str) -> Opti
       device: from `device.choose`.
       pictures: data.Pictures as they are on disk.
       output: the picture to write; when the run is stopped, the best one so far.
-      folder: takes state, log and metrics.json; of several scales one folder each.
+      folder: takes state, log and, when all is done, metrics.json; of several scales one each.
 
     Returns:
-      uint8 [H, W, 3], or None when the run was stopped.
+      uint8 [H, W, 3], or None when the user asked to stop, be it in the last step.
 
     Raises:
-      UserError: if the pictures, a state in `folder` or the losses do not allow it.
+      UserError: if the pictures, the memory, a state in `folder` or the losses do not allow it.
     """
+    if os.path.exists(os.path.join(folder, "metrics.json")):
+        os.remove(os.path.join(folder, "metrics.json"))  # it spoke of the run so far
     widths, steps = config.scales or (config.width,), config.iterations
+    steps = steps * (len(widths) if len(steps) == 1 else 1)
     folders = [folder]
     if len(widths) > 1:
         folders = [os.path.join(folder, "%d-%d" % pair) for pair in enumerate(widths, 1)]
-        steps = steps * (len(widths) if len(steps) == 1 else 1)
-    for width, last_step, stage in zip(widths, steps, folders):
-        sized = data.at_width(pictures, width, config.style_scales)
-        write_picture = _Writer(config, sized.content, network.mean_pixel, output)
-        with tf.Graph().as_default():
-            words = (config, network, sized, last_step, stage, device, write_picture)
-            best, measures, is_stopped = optimise(*words)
-        result = write_picture(best)
-        progress.write(config, output, folders)
-        if is_stopped:
+    sizes = [data.at_width(pictures, width, config.style_scales) for width in widths]
+    strips = [_choose_strips(config, *pair, device=device) for pair in zip(sizes, folders)]
+    best = result = None
+    for number, sized in enumerate(sizes):
+        if number:  # from the picture before, enlarged, without new noise
+            height, width = sized.content.shape[:2]
+            initial = data.resize(data.to_uint8(best, network.mean_pixel), height, width)
+            sized = sized._replace(initial=initial)
+            config = dataclasses.replace(config, initial_noiseblend=0.0)
+        _check_same(config, network, sized, folders[number], strips[number])
+        writer = _Writer(config, sized.content, network.mean_pixel, output, sum(steps[:number]))
+        try:
+            with tf.Graph().as_default():
+                outcome = optimise(
+                    config,
+                    network,
+                    sized,
+                    steps[number],
+                    folders[number],
+                    device,
+                    strips[number],
+                    writer,
+                )
+        except tf.errors.ResourceExhaustedError as error:
+            text = "the memory of the %s is used up; give --strips=on or a smaller --width"
+            raise UserError(text % device.name) from error
+        finally:
+            progress.write(config, output, folders[: number + 1])
+        best = outcome.best
+        is_done = outcome.is_complete and number + 1 == len(sizes)
+        if is_done or outcome.asked_to_stop:
+            result = writer(best)
+        if is_done:
+            write_json(os.path.join(folder, "metrics.json"), outcome.measures)
+        if outcome.asked_to_stop:
             return None
-        # The next scale starts from this picture, enlarged, without new noise.
-        pictures = pictures._replace(initial=data.to_uint8(best, network.mean_pixel))
-        config = dataclasses.replace(config, initial_noiseblend=0.0)
-    write_json(os.path.join(folder, "metrics.json"), measures)
     return result
+
+
+def _earlier(config, folder) -> str:
+    """Returns the fingerprint of the run that goes on in `folder`, or ""."""
+    if not (config.continue_train and checkpoint_steps(folder, "model")):
+        return ""
+    return read_json(os.path.join(folder, "config.json"), {})["surroundings"]["data"]
+
+
+def _choose_strips(config, pictures, folder, device) -> bool:
+    """Returns whether to compute in strips: a run that goes on does as it did before."""
+    earlier = _earlier(config, folder)
+    if earlier and config.strips == "auto":
+        config = dataclasses.replace(config, strips="on" if IN_STRIPS in earlier else "off")
+    layers = tuple(list(weights) for weights in used_layers(config))
+    return memory.choose_strips(config, pictures, layers, device)
+
+
+def _check_same(config, network, pictures, folder, in_strips):
+    """Raises UserError if a run that is to go on was made from something else."""
+    earlier = _earlier(config, folder)
+    if earlier and earlier != fingerprint(network, pictures, in_strips):
+        text = "the run in %s was made from other pictures or another network; give those, or"
+        raise UserError((text + " --overwrite instead of --continue_train") % folder)
 
 
 class _Writer:
     """Writes network input [1, H, W, 3] as the output, or as the picture on the way of a step."""
 
-    def __init__(self, config, content, mean_pixel, output):
-        self._config, self._content = config, content
-        self._mean_pixel, self._output = mean_pixel, output
+    def __init__(self, config, content, mean_pixel, output, steps_before):
+        self._config, self._content, self._mean_pixel = config, content, mean_pixel
+        self._output, self._steps_before = output, steps_before
 
     def __call__(self, image, step=None):
         result, path = data.to_uint8(image, self._mean_pixel), self._output
         if self._config.preserve_colors:
             result = data.keep_colors(result, self._content)
         if step is not None:
-            name = checkpoint_name(self._config.checkpoint_output, step)
-            path = os.path.join(os.path.dirname(path), name)
+            path = outputs.on_the_way(self._config, path, self._steps_before + step)
         write_image(path, result)
         return result

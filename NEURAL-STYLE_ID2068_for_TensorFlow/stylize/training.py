@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from harness.errors import UserError
-from stylize import data, losses, memory, progress
+from stylize import data, losses, progress
 from stylize.data import Pictures
 from stylize.lbfgs import Lbfgs
 from stylize.networks import Vgg
@@ -17,6 +17,8 @@ from tf_runtime import ranks
 from tf_runtime.run import NotFiniteError, Periods, Run
 
 LOSSES = ("content", "style", "tv", "total")
+WORST = np.finfo(np.float32).max  # a total loss that any other is below
+IN_STRIPS = " in strips"
 
 
 class StepGraph(NamedTuple):
@@ -99,7 +101,7 @@ def build_step(config, vgg: Vgg, pictures: Pictures, in_strips: bool, device) ->
         grams = [found.grams[layer][mask] for layer in style_weights]
         wanted = [each[number] for each in wanted_grams]
         style_loss.append(share * losses.style_loss(grams, wanted, style_weights.values()))
-        distances += [tf.norm(g - a) / tf.norm(a) for g, a in zip(grams, wanted)]
+        distances += [tf.norm(g - a) / tf.maximum(tf.norm(a), 1e-12) for g, a in zip(grams, wanted)]
 
     content_loss = config.content_weight * content_loss
     style_loss = config.style_weight * tf.add_n(style_loss)
@@ -107,15 +109,7 @@ def build_step(config, vgg: Vgg, pictures: Pictures, in_strips: bool, device) ->
     total = content_loss + style_loss + tv_loss
 
     # The losses belong to the picture before the step, and so does the best of them.
-    best = tf.get_variable("best_image", shape, tf.float32, tf.zeros_initializer(), trainable=False)
-    worst = tf.constant_initializer(np.finfo(np.float32).max)
-    best_loss = tf.get_variable("best_loss", [], tf.float32, worst, trainable=False)
-    is_best = total < best_loss
-    new_best = tf.where(tf.fill(shape, is_best), pixels, best)
-    with tf.control_dependencies([new_best]):
-        new_loss = tf.where(is_best, total, best_loss)
-    with tf.control_dependencies([new_best, new_loss]):
-        keep_best = tf.group(tf.assign(best, new_best), tf.assign(best_loss, new_loss))
+    best, best_loss, keep_best = _keep_best(pixels, total)
     train = gradient = None
     if config.optimizer == "lbfgs":
         (gradient,) = tf.gradients(total, pixels)
@@ -126,22 +120,35 @@ def build_step(config, vgg: Vgg, pictures: Pictures, in_strips: bool, device) ->
         group = ranks.Group(0, 1, (), device.name)
         train = devices.minimize(adam, loss, [image], device, group, "adam")
     return StepGraph(
-        image,
-        pixels,
-        dict(zip(LOSSES, (content_loss, style_loss, tv_loss, total))),
-        tf.reduce_mean(tf.stack(distances)),
-        gradient,
-        best,
-        best_loss,
-        keep_best,
-        train,
-        new_image,
-        tf.assign(image, new_image),
-        content,
-        styles,
-        style_grams,
-        wanted_features + [gram for each in wanted_grams for gram in each],
+        image=image,
+        pixels=pixels,
+        losses=dict(zip(LOSSES, (content_loss, style_loss, tv_loss, total))),
+        distance=tf.reduce_mean(tf.stack(distances)),
+        gradient=gradient,
+        best=best,
+        best_loss=best_loss,
+        keep_best=keep_best,
+        train=train,
+        new_image=new_image,
+        set_image=tf.assign(image, new_image),
+        content=content,
+        styles=styles,
+        style_grams=style_grams,
+        wanted=wanted_features + [gram for each in wanted_grams for gram in each],
     )
+
+
+def _keep_best(pixels, total):
+    """Returns (picture, its total loss, operation that makes `pixels` that picture if it is)."""
+    shape = pixels.shape.as_list()
+    best = tf.get_variable("best_image", shape, tf.float32, tf.zeros_initializer(), trainable=False)
+    worst = tf.constant_initializer(WORST)
+    best_loss = tf.get_variable("best_loss", [], tf.float32, worst, trainable=False)
+    is_best = total < best_loss
+    new_best = tf.where(tf.fill(shape, is_best), pixels, best)
+    new_loss = tf.where(is_best, total, best_loss)
+    with tf.control_dependencies([new_best, new_loss]):
+        return best, best_loss, tf.group(tf.assign(best, new_best), tf.assign(best_loss, new_loss))
 
 
 def measure_wanted(session, graph: StepGraph, pictures: Pictures, mean_pixel) -> dict:
@@ -156,7 +163,25 @@ def measure_wanted(session, graph: StepGraph, pictures: Pictures, mean_pixel) ->
     return dict(zip(graph.wanted, values + [gram for each in grams for gram in each]))
 
 
-def optimise(config, network, pictures: Pictures, last_step: int, folder, device, write_picture):
+class Outcome(NamedTuple):
+    """What `optimise` found.
+
+    Attributes:
+      best: the picture with the lowest total loss, network input [1, H, W, 3].
+      measures: {name: number} of it.
+      is_complete: whether all steps were made.
+      asked_to_stop: whether the user asked to stop, be it in the last step.
+    """
+
+    best: np.ndarray
+    measures: Dict[str, float]
+    is_complete: bool
+    asked_to_stop: bool
+
+
+def optimise(
+    config, network, pictures: Pictures, last_step: int, folder, device, in_strips, write_picture
+) -> Outcome:
     """Optimises a picture of one size; with `continue_train` from where a stopped run ended.
 
     Args:
@@ -166,28 +191,33 @@ def optimise(config, network, pictures: Pictures, last_step: int, folder, device
       last_step: the number of steps.
       folder: takes the state and the log.
       device: from `device.choose`.
-      write_picture: called with (best network input so far, step) where a picture is due.
-
-    Returns:
-      (best network input [1, H, W, 3], {measure: number} of it, whether the run was stopped).
+      in_strips: see `Vgg.describe`.
+      write_picture: called with (best network input so far, step) where a picture is due; the step
+        is None when the losses are not finite any more.
 
     Raises:
-      UserError: if the losses are not finite any more; the best picture is written before.
+      UserError: if the losses are not finite any more, or memory is short.
     """
     layers = [list(weights) for weights in used_layers(config)]
     minimal = device.name == "cpu" and not device.mixed
     vgg = Vgg(network, *layers, pooling=config.pooling, minimal=minimal)
-    in_strips = memory.choose_strips(config, pictures, layers, device)
     graph = build_step(config, vgg, pictures, in_strips, device)
-    group = ranks.Group(0, 1, (), device.name)  # a picture has one device
-    periods = Periods(config.print_iterations, config.save_iterations)
-    words = (folder, config, device, group, last_step, periods, config.continue_train)
-    with Run(*words, data=_fingerprint(pictures), pictures=1) as run:
+    with Run(
+        folder,
+        config,
+        device,
+        ranks.Group(0, 1, (), device.name),  # a picture has one device
+        last_step,
+        Periods(config.print_iterations, config.save_iterations),
+        resume=config.continue_train,
+        data=fingerprint(network, pictures, in_strips),
+        pictures=1,
+    ) as run:
         vgg.load(run.session)
         wanted = measure_wanted(run.session, graph, pictures, network.mean_pixel)
         if run.first_step == 1:
-            noise = (config.initial_noiseblend, config.seed)
-            start = data.starting_image(pictures, *noise, mean_pixel=network.mean_pixel)
+            share, seed = config.initial_noiseblend, config.seed
+            start = data.starting_image(pictures, share, seed, network.mean_pixel)
             run.session.run(graph.set_image, {graph.new_image: start})
         reporter = progress.Reporter(run.first_step, last_step)
         lbfgs = _lbfgs(graph, run, wanted, config.save_iterations)
@@ -201,21 +231,23 @@ def optimise(config, network, pictures: Pictures, last_step: int, folder, device
                     run.print(reporter.lines(step, values))
                 every = config.checkpoint_iterations
                 if every and (step % every == 0 or step == last_step):
+                    run.session.run(graph.keep_best, wanted)  # if it is the one after the step
                     write_picture(run.session.run(graph.best), step)
         except NotFiniteError as error:
-            if run.session.run(graph.best_loss) == np.finfo(np.float32).max:
+            if run.session.run(graph.best_loss) == WORST:
                 raise
             write_picture(run.session.run(graph.best), None)
             raise UserError("%s. The best picture so far was written" % error) from error
         finally:
             lbfgs.close()
-        run.session.run(graph.keep_best, wanted)  # if it is the picture after the last step
+        run.session.run(graph.keep_best, wanted)
         best = run.session.run(graph.best)
         fetches = (graph.losses, graph.distance)
         values, distance = run.session.run(fetches, {**wanted, graph.pixels: best})
         run.print("the best picture has\n" + progress.loss_lines(values))
         measures = {name: float(value) for name, value in values.items()}
-        return best, dict(measures, gram_distance=float(distance)), run.stopped
+        measures["gram_distance"] = float(distance)
+        return Outcome(best, measures, not run.stopped, run.asked_to_stop)
 
 
 def _lbfgs(graph: StepGraph, run: Run, wanted: dict, restart: int) -> Lbfgs:
@@ -229,9 +261,10 @@ def _lbfgs(graph: StepGraph, run: Run, wanted: dict, restart: int) -> Lbfgs:
     return Lbfgs(evaluate, lambda: run.session.run(graph.image), write, restart)
 
 
-def _fingerprint(pictures: Pictures) -> str:
-    """Returns a text that changes with any of the pictures."""
-    sum_ = 0
-    for array in [pictures.content] + pictures.styles + pictures.masks:
-        sum_ = zlib.crc32(np.ascontiguousarray(array), sum_)
-    return "%08x" % sum_
+def fingerprint(network, pictures: Pictures, in_strips: bool) -> str:
+    """Returns a text that changes with what a picture is made from, and with how it is computed."""
+    number = zlib.crc32(network.description.encode())
+    start = [] if pictures.initial is None else [pictures.initial]
+    for array in [pictures.content] + pictures.styles + pictures.masks + start:
+        number = zlib.crc32(np.ascontiguousarray(array), number)
+    return "%08x%s" % (number, IN_STRIPS if in_strips else "")

@@ -5,15 +5,16 @@ import dataclasses
 import os
 
 from harness.files import read_json
-from harness.images import EXTENSIONS, natural_key
+from harness.images import EXTENSIONS, list_images, natural_key
 from harness.options import words_for
 from stylize import data, weights
 from stylize.config import Config
+from stylize.outputs import names_for
 
 NETWORK = "imagenet-vgg-verydeep-19.mat"
 LOSS_LISTS = {"%s_loss.txt": "total"}
 LAST_LOSSES = 1  # ActualLoss is the last total loss
-OUTPUTS = ("*1.jpg", "*1.run", "*progress.txt", "*progress.png")
+OUTPUTS = ("11.jpg", "11.jpg.run", "progress.txt", "progress.png")
 OUTPUTS += ("overflow_dump", "data_dump", "profiling")
 
 __all__ = [
@@ -39,7 +40,9 @@ def settings(preset, given):
 
 def _inputs(case):
     """Returns (contents, styles, network) that the options name, or that lie in the data."""
-    folder, config = case.data_path, case.config
+    folder, config, given = case.data_path, case.config, []
+    for path in config.content:
+        given += list_images(path) if os.path.isdir(path) else [path]
     names = sorted(os.listdir(folder), key=natural_key) if os.path.isdir(folder) else []
     pictures = [name for name in names if name.lower().endswith(EXTENSIONS)]
     found = [
@@ -52,7 +55,7 @@ def _inputs(case):
     elif not os.path.exists(network):  # the only other file that could be one
         others = [name for name in names if name.endswith((".mat", ".npz"))]
         network = os.path.join(folder, others[0]) if len(others) == 1 else network
-    return config.content or found[0], config.styles or found[1], network
+    return given or found[0], config.styles or found[1], network
 
 
 def check_data(case) -> None:
@@ -80,7 +83,7 @@ def training(case):
         "data_dump_path": os.path.join(case.output, "data_dump"),
         "profiling_dump_path": os.path.join(case.output, "profiling"),
     }
-    options.update(case.settings, content=content, styles=styles, network=network)
+    options.update(case.settings, content=tuple(content), styles=tuple(styles), network=network)
     options["output"] = case.output if len(content) > 1 else os.path.join(case.output, "11.jpg")
     return ["neural_style.py"] + words_for(options)
 
@@ -93,10 +96,8 @@ def following(case):
 def run_folder(case):
     """Where training.json, log.jsonl and metrics.json are; of several pictures, of the first."""
     content = _inputs(case)[0]
-    stem = "11"
-    if len(content) > 1:
-        stem = os.path.splitext(os.path.basename(content[0]))[0]
-    folder = os.path.join(case.output, stem + ".run")
+    stem = names_for(content)[0] if len(content) > 1 else "11"
+    folder = os.path.join(case.output, stem + ".jpg.run")
     scales = case.config.scales
     return os.path.join(folder, "%d-%d" % (len(scales), scales[-1])) if len(scales) > 1 else folder
 

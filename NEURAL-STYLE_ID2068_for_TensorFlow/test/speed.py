@@ -19,20 +19,20 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from harness.options import option, parse_several
-from stylize import memory, training
+from stylize import training
 from stylize.config import Config
 from stylize.data import Pictures
+from stylize.memory import CHANNELS, choose_strips
 from stylize.networks import Vgg
 from stylize.weights import LAYERS, Network
 from tf_runtime import device as devices
 
 WARM_UP = 3  # runs that compile and settle, not counted
-CHANNELS = (64, 128, 256, 512, 512)
 
 
 @dataclasses.dataclass(frozen=True)
 class SpeedOptions:
-    """Speed."""
+    """What to time."""
 
     count: int = option(8, "runs to time", low=1)
     side: int = option(512, "side of the pictures, pixels", low=16)
@@ -57,7 +57,7 @@ def time_steps(config, device, options):
     pictures = Pictures(content, [style], [], None)
     layers = [list(weights) for weights in training.used_layers(config)]
     vgg = Vgg(network, *layers, config.pooling, device.name == "cpu" and not device.mixed)
-    in_strips = memory.choose_strips(config, pictures, layers, device)
+    in_strips = choose_strips(config, pictures, layers, device)
     graph = training.build_step(config, vgg, pictures, in_strips, device)
     with tf.Session(config=devices.session_config(device)) as session:
         session.run(tf.global_variables_initializer())
@@ -67,7 +67,7 @@ def time_steps(config, device, options):
         session.run(graph.set_image, {graph.new_image: style[None] - mean})
         for _ in range(WARM_UP + options.count):
             begin = time.perf_counter()
-            session.run((graph.losses, graph.train), feed)
+            session.run((graph.losses, graph.train or graph.gradient), feed)
             seconds.append(time.perf_counter() - begin)
     return seconds
 

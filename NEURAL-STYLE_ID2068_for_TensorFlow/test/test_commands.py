@@ -58,12 +58,23 @@ def _shell(script, *words, cwd):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def data(tmp_path_factory):
+    """A folder with a content, a style and a network."""
+    folder = tmp_path_factory.mktemp("图 片") / "my data"
+    draw_data(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(data):
     """(folder, printed) of a run in one go; its data are in my data/ of the folder."""
-    folder = tmp_path_factory.mktemp("图 片")
-    draw_data(folder / "my data")
+    folder = data.parent
     words = _inputs("my data", output="new/deep/out.png", iterations=STEPS, print_iterations=100)
-    words += ["--checkpoint_output=c_{}.png", "--checkpoint_iterations=200", "--progress_plot"]
+    words += [
+        "--checkpoint_output=new/deep/c_{}.png",
+        "--checkpoint_iterations=200",
+        "--progress_plot",
+    ]
     done = run("neural_style.py", *words, cwd=folder)
     assert done.returncode == 0, done.stdout
     return folder, done.stdout
@@ -71,14 +82,14 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_the_picture_and_what_it_was(finished):
     out = finished[0] / "new" / "deep"
-    names = ["c_200.png", "c_300.png", "out.png", "out.run", "progress.png"]
+    names = ["c_200.png", "c_300.png", "out.png", "out.png.run", "progress.png"]
     assert sorted(os.listdir(str(out))) == names
     picture = read_image(str(out / "out.png"))
     assert picture.shape == (48, 64, 3)
     assert picture.std() > 10
     for name in ("c_200.png", "c_300.png"):
         assert read_image(str(out / name)).shape == (48, 64, 3)
-    folder = out / "out.run"
+    folder = out / "out.png.run"
     named = {name for name in os.listdir(str(folder)) if not name.startswith("model-")}
     files = {"config.json", "log.jsonl", "metrics.json", "training.json", "checkpoint"}
     assert named == files
@@ -100,8 +111,8 @@ def test_a_run_prints_the_documented_lines(finished):
     lines = printed[printed.index(NETWORK) :].splitlines()  # behind what TensorFlow says
     assert re.match(re.escape(NETWORK) + r" \(MatConvNet with meta, ends after relu5_4, ", lines[0])
     assert lines[1].startswith("device: ")
-    assert lines[2] == "64 x 48 pixels, about 1.0 GiB"
-    records = read_jsonl(str(folder / "new" / "deep" / "out.run" / "log.jsonl"))
+    assert lines[2] == "64 x 48 pixels need about 1.0 GiB"
+    records = read_jsonl(str(folder / "new" / "deep" / "out.png.run" / "log.jsonl"))
     rest = lines[3:]
     number = r"\d+\.\d{9}"
     for record in records:
@@ -110,7 +121,7 @@ def test_a_run_prints_the_documented_lines(finished):
         assert re.match("^sec/step: %s$" % number, rest[1])
         assert rest[2:6] == ["%13s: %g" % (name + " loss", record[name]) for name in LOSSES]
         rest = rest[6:]
-    metrics = _json(folder / "new" / "deep" / "out.run" / "metrics.json")
+    metrics = _json(folder / "new" / "deep" / "out.png.run" / "metrics.json")
     last = ["%13s: %g" % (name + " loss", metrics[name]) for name in LOSSES]
     assert rest == ["the best picture has"] + last
 
@@ -133,12 +144,12 @@ def test_a_terminated_run_exits_0_and_goes_on_byte_for_byte(finished, tmp_path):
     out, whole = tmp_path / "o", finished[0] / "new" / "deep"
     assert read_image(str(out / "out.png")).shape == (48, 64, 3)
     assert (out / "out.png").read_bytes() != (whole / "out.png").read_bytes()
-    assert checkpoint_steps(str(out / "out.run"), "model")[-1] == step
-    assert not (out / "out.run" / "metrics.json").exists()
+    assert checkpoint_steps(str(out / "out.png.run"), "model")[-1] == step
+    assert not (out / "out.png.run" / "metrics.json").exists()
     done = run("neural_style.py", *words, "--continue_train", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     assert "continuing after step %d" % step in done.stdout
-    for name in ("out.png", os.path.join("out.run", "metrics.json")):
+    for name in ("out.png", os.path.join("out.png.run", "metrics.json")):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
 
 
@@ -160,9 +171,9 @@ def test_of_several_contents_one_that_is_none_fails_and_the_others_are_done(fini
     unreadable = "%s cannot be read as a picture" % (photos / "3.jpg")
     assert sum(line.startswith(unreadable) for line in lines) == 1
     names = sorted(os.listdir(str(tmp_path / "out")))
-    assert names == ["10.jpg", "10.run", "2.jpg", "2.run"]
+    assert names == ["10.jpg", "10.jpg.run", "2.jpg", "2.jpg.run"]
     for name in ("2", "10"):
-        options = _json(tmp_path / "out" / (name + ".run") / "config.json")["options"]
+        options = _json(tmp_path / "out" / (name + ".jpg.run") / "config.json")["options"]
         assert (options["content_weight_blend"], options["preserve_colors"]) == (0.4, True)
         content, result = (
             np.asarray(Image.open(str(path)).convert("YCbCr")).astype(float)
@@ -199,7 +210,7 @@ def test_the_performance_case_runs_from_any_directory_and_again(finished, tmp_pa
     keys = "Network RankSize BatchSize DeviceType CaseName ActualFPS TrainingTime ActualLoss"
     assert list(lines) == (keys + " TrainAccuracy E2ETrainingTime").split()
     losses = (out / (CASE + "_loss.txt")).read_text().splitlines()
-    records = read_jsonl(str(out / "11.run" / "log.jsonl"))
+    records = read_jsonl(str(out / "11.jpg.run" / "log.jsonl"))
     assert losses == ["%.8f" % record["total"] for record in records]
     assert len(set(losses)) == 4
     assert lines["ActualLoss"] == "%.4f" % float(losses[-1])
@@ -209,7 +220,7 @@ def test_the_performance_case_runs_from_any_directory_and_again(finished, tmp_pa
     assert read_image(str(out / "11.jpg")).shape == (48, 64, 3)
     again = _results(_shell("test/train_performance_1p.sh", *words, cwd=tmp_path))
     assert again["Final Train Accuracy"] == results["Final Train Accuracy"]
-    files = {"11.jpg", "11.run", "progress.txt", "progress.png", "result.json", CASE + ".log"}
+    files = {"11.jpg", "11.jpg.run", "progress.txt", "progress.png", "result.json", CASE + ".log"}
     for place in (out, out / "previous"):
         assert files <= set(os.listdir(str(place)))
 
@@ -223,10 +234,10 @@ def test_the_performance_case_runs_from_any_directory_and_again(finished, tmp_pa
         (None, "no --data_path was given"),
     ],
 )
-def test_a_case_without_its_data_says_so(finished, tmp_path, files, sentence):
+def test_a_case_without_its_data_says_so(data, tmp_path, files, sentence):
     (tmp_path / "data").mkdir()
     for name in files or ():
-        shutil.copy(str(finished[0] / "my data" / name), str(tmp_path / "data" / name))
+        shutil.copy(str(data / name), str(tmp_path / "data" / name))
     words = ["--output_path=out"] + ["--data_path=data"] * (files is not None)
     done = _shell("test/train_performance_1p.sh", *words, cwd=tmp_path)
     assert done.returncode == 1
@@ -264,8 +275,7 @@ def _without_tensorflow(folder, *words):
         ({"style-layers": "relu7_1"}, 2, "--style_layers relu7_1: VGG-19 has the layers conv1_1 "),
     ],
 )
-def test_mistakes_are_answered_at_once_in_one_line(finished, tmp_path, words, status, sentence):
-    data = finished[0] / "my data"
+def test_mistakes_are_answered_at_once_in_one_line(data, tmp_path, words, status, sentence):
     (tmp_path / "old.png").write_bytes(b"old")
     (tmp_path / "page.mat").write_text("<!DOCTYPE html>\n<html>Not found</html>")
     (tmp_path / "cut.mat").write_bytes((data / NETWORK).read_bytes()[:9000])
@@ -277,10 +287,10 @@ def test_mistakes_are_answered_at_once_in_one_line(finished, tmp_path, words, st
     assert not (tmp_path / "out.png").exists()
 
 
-def test_pictures_on_the_way_replace_no_input(finished, tmp_path):
+def test_pictures_on_the_way_replace_no_input(data, tmp_path):
     content = tmp_path / "c_2.jpg"
-    shutil.copy(str(finished[0] / "my data" / "1-content.jpg"), str(content))
-    words = _inputs(finished[0] / "my data", content="c_2.jpg", output="o.png", iterations=2)
+    shutil.copy(str(data / "1-content.jpg"), str(content))
+    words = _inputs(data, content="c_2.jpg", output="o.png", iterations=2)
     words += ["--checkpoint_output=c_{}.jpg", "--checkpoint_iterations=1"]
     done = _without_tensorflow(tmp_path, *words)
     assert (done.returncode, len(done.stdout.splitlines())) == (1, 1), done.stdout

@@ -60,7 +60,12 @@ from stylize.training import used_layers
         ),
         (
             {"checkpoint_output": "a.jpg", "checkpoint_iterations": 5},
-            "--checkpoint_output a.jpg: it needs {} or %d where the step goes, such as out_{}.jpg",
+            "--checkpoint_output a.jpg: it needs {} or %d where the step goes, and the ending of "
+            "a picture, such as way/{}.jpg",
+        ),
+        (
+            {"progress_write": True, "print_iterations": 0},
+            "--print_iterations 0 leaves nothing for --progress_write and --progress_plot; give",
         ),
         ({"checkpoint_output": "a_%d", "checkpoint_iterations": 5}, "--checkpoint_output a_%d: "),
         ({"style_layers": ("relu1_1", "relu2_1", "relu1_1")}, "--style_layers relu1_1 relu2_1 "),
@@ -100,6 +105,7 @@ def test_options_that_fit_together_are_taken(options):
         ("a_%d.png", 12, "a_12.png"),
         ("a_%04d.png", 12, "a_0012.png"),
         ("%s/a.png", 3, "3/a.png"),
+        ("a_%d", None, None),
         ("{}{:03d}.png", None, None),
         ("{step}.png", None, None),
         ("{.x}.png", None, None),

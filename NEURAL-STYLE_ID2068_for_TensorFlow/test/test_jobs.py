@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is stylised, where it goes, and what happens when something fails, stops or goes on."""
 
+import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -35,7 +37,7 @@ def make(content, output, **options):
     """Returns (plan, config)."""
     contents = content if isinstance(content, tuple) else (content,)
     config = Config(content=tuple(map(str, contents)), output=str(output), **options)
-    return jobs.plan(config), config
+    return jobs.make_plan(config), config
 
 
 def refuse(match, content, output, **options):
@@ -57,7 +59,7 @@ class Invert:
             return None
         self.calls.append((os.path.basename(output), initial))
         os.makedirs(os.path.join(folder, "1-64"), exist_ok=True)
-        for name in ("checkpoint", "model-3.index", "1-64/model-3.index", "log.jsonl"):
+        for name in ("checkpoint", "model-9.index", "1-64/model-9.index", "log.jsonl"):
             with open(os.path.join(folder, name), "w") as file:
                 file.write("x")
         if os.path.basename(output) in self._broken:
@@ -85,7 +87,7 @@ def test_one_picture_to_one_file(tmp_path, capsys):
     assert plan.is_single
     assert not plan.is_sequence
     assert (plan.video, plan.skipped, job.name) == ("", [], content)
-    assert job.folder == str(tmp_path / "new" / "out.run")
+    assert job.folder == str(tmp_path / "new" / "out.tiff.run")
     assert os.listdir(os.path.dirname(job.output)) == []
     stylise = Invert()
     assert jobs.run(plan, config, stylise) == 0
@@ -124,7 +126,7 @@ def test_a_folder_goes_into_a_folder(tmp_path, capsys):
     assert jobs.run(plan, config, stylise) == 0
     assert stylise.calls == [("2.jpg", None), ("10.jpg", None)]
     files = sorted(os.listdir(str(tmp_path / "out" / "deep")))
-    assert files == ["10.jpg", "10.run", "2.jpg", "2.run"]
+    assert files == ["10.jpg", "10.jpg.run", "2.jpg", "2.jpg.run"]
     for job in plan.jobs:  # without the checkpoints, which would fill the disk
         assert sorted(os.listdir(job.folder)) == ["1-64", "log.jsonl", "metrics.json"]
         assert os.listdir(os.path.join(job.folder, "1-64")) == []
@@ -161,13 +163,12 @@ def test_what_cannot_be_stylised_is_told_and_the_rest_goes_on(tmp_path, capsys):
     (tmp_path / "photos" / "broken.jpg").write_text("x")
     draw(tmp_path / "photos" / "small.png", height=3)
     plan, config = make(photos, tmp_path / "out")
-    assert len(plan.skipped) == 1
-    assert plan.skipped[0].startswith("notes.txt is no picture (.jpg ")
+    assert plan.skipped == ["notes.txt"]
     stylise = Invert(broken=["2.jpg"])
     assert jobs.run(plan, config, stylise) == 1
     assert stylise.names() == ["1.jpg", "2.jpg", "3.jpg"]
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == plan.skipped[0]
+    assert lines[0].startswith("notes.txt is no picture (.jpg ")
     assert lines[1] == "%s: total is nan at step 3" % os.path.join(photos, "2.jpg")
     assert "broken.jpg cannot be read as a picture" in lines[2]
     assert "small.png is 32 x 3 pixels" in lines[3]
@@ -270,6 +271,51 @@ def test_results_of_an_earlier_call_do_not_pass_for_done(tmp_path):
     options = {"overwrite": True, "continue_train": True}
     jobs.run(*make(photos, tmp_path / "out", **options), stylise=stylise)
     assert stylise.names() == ["2.jpg", "3.jpg"]
+
+
+def test_the_state_of_an_earlier_run_is_not_taken_for_this_one(tmp_path):
+    content = draw(tmp_path / "a.png")
+    state = tmp_path / "out.jpg.run"
+    state.mkdir()
+    (state / "model-9.index").write_text("x")
+    with pytest.raises(UserError, match=r"out\.jpg\.run holds an earlier run; --continue_train"):
+        make(content, tmp_path / "out.jpg")
+    make(content, tmp_path / "out.jpg", continue_train=True)
+    assert (state / "model-9.index").exists()
+    plan, config = make(content, tmp_path / "out.jpg", overwrite=True)
+    jobs.run(plan, config, Invert())
+    assert not (state / "model-9.index").exists()
+
+
+def test_what_was_done_with_other_settings_is_not_done(tmp_path):
+    photos = draw_folder(tmp_path / "photos", "1.png", "2.png")
+    plan, config = make(photos, tmp_path / "out")
+    jobs.run(plan, config, Invert())
+    then = {"options": dict(dataclasses.asdict(config), style_weight=7.0, styles=["old.jpg"])}
+    (tmp_path / "out" / "2.jpg.run" / "config.json").write_text(json.dumps(then))
+    plan, config = make(photos, tmp_path / "out", continue_train=True)
+    with pytest.raises(
+        UserError, match=r"2.jpg was made with other settings \(--style_weight --st"
+    ):
+        jobs.run(plan, config, Invert())
+
+
+def test_a_stop_in_the_last_step_ends_the_batch_and_counts_the_picture(tmp_path, capsys):
+    photos = draw_folder(tmp_path / "photos", "1.png", "2.png", "3.png")
+    (tmp_path / "photos" / "notes.txt").write_text("x")
+    plan, config = make(photos, tmp_path / "out")
+
+    def stylise(content, output, folder, initial):
+        Invert()(content, output=output, folder=folder, initial=initial)
+
+    assert jobs.run(plan, config, stylise) == 1  # notes.txt
+    assert capsys.readouterr().out.splitlines()[-1].startswith("stopped: 1 of 3 stylised")
+
+
+def test_a_rank_that_cannot_be_is_an_error(tmp_path):
+    plan, config = make(draw_folder(tmp_path / "photos", "1.png", "2.png"), tmp_path / "out")
+    with pytest.raises(UserError, match="RANK_ID=3 and RANK_SIZE=1: the first must be below"):
+        jobs.run(plan, config, Invert(), 3, 1)
 
 
 def test_a_single_picture_always_runs_and_may_be_stopped(tmp_path, capsys):

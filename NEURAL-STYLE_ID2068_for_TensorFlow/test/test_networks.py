@@ -254,6 +254,7 @@ def test_halve_is_the_mean_of_the_real_places(size):
 
 def test_the_estimate_grows_with_the_picture_and_shrinks_in_strips_and_mixed():
     def estimate(height=600, width=800, layers=("relu4_2",), in_strips=False, mixed=False):
+        layers = (layers, ["relu1_1"])
         return memory.estimate(height, width, layers, in_strips, mixed)
 
     assert estimate() < estimate(width=801) < estimate(width=1600) < estimate(1200, 1600)
@@ -261,6 +262,8 @@ def test_the_estimate_grows_with_the_picture_and_shrinks_in_strips_and_mixed():
     assert growth == pytest.approx(4, rel=0.01)
     assert estimate(layers=LAYERS[:3]) < estimate() < estimate(layers=("relu1_1", "relu5_4"))
     assert estimate(2000, 2000, in_strips=True) < 0.6 * estimate(2000, 2000)
+    content = ("relu2_1", "relu4_2")  # whose block is not in strips
+    assert estimate(layers=content, in_strips=True) > estimate(in_strips=True)
     assert memory.BASE < estimate(mixed=True) < estimate()
     both = estimate(2000, 2000, in_strips=True, mixed=True)
     assert both < min(estimate(2000, 2000, mixed=True), estimate(2000, 2000, in_strips=True))
@@ -282,7 +285,9 @@ def choose(monkeypatch):
 
 
 def _need(in_strips, width=1600, mixed=False):
-    return memory.estimate(1200 * width // 1600, width, ("relu5_1",), in_strips, mixed)
+    return memory.estimate(
+        1200 * width // 1600, width, (["relu4_2"], ["relu5_1"]), in_strips, mixed
+    )
 
 
 def test_strips_are_chosen_where_only_they_fit(choose, capsys):
@@ -295,19 +300,20 @@ def test_strips_are_chosen_where_only_they_fit(choose, capsys):
     assert not choose(_need(False, mixed=True) + 1, mixed="bfloat16")
     assert choose(_need(False) + 1, optimizer="lbfgs")  # which keeps pictures of its own
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "1600 x 1200 pixels, about %.1f GiB" % (_need(False) / 2**30)
-    assert lines[1] == "1600 x 1200 pixels, about %.1f GiB, in strips" % (_need(True) / 2**30)
+    assert lines[0] == "1600 x 1200 pixels need about %.1f GiB" % (_need(False) / 2**30)
+    assert lines[1] == "1600 x 1200 pixels need about %.1f GiB in strips" % (_need(True) / 2**30)
 
 
 @pytest.mark.parametrize("strips", ["auto", "on", "off"])
 def test_a_picture_for_which_there_is_too_little_memory_is_refused(choose, strips):
-    text = r"^1600 x 1200 pixels, about .* GiB are free: give --width=(\d+)$"
+    text = r"^1600 x 1200 pixels need about .* GiB are free: give --width=(\d+)$"
     for free in (_need(True) - 1, _need(True) / 2):
         with pytest.raises(UserError, match=text) as caught:
             choose(free, strips=strips)
         width = int(re.match(text, str(caught.value)).group(1))
         assert 16 <= width < 1600
-        assert _need(True, width) <= free < _need(True, width + 16)
+        in_strips = strips != "off"
+        assert _need(in_strips, width) <= free < _need(in_strips, width + 16)
     with pytest.raises(UserError, match=r"GiB are free: free memory$"):
         choose(memory.BASE / 2, strips=strips)
     if strips == "off":

@@ -242,10 +242,16 @@ def _stylise(folder, pictures=None, network=None, **options):
 
 
 def test_a_run_leaves_its_picture_log_and_measures(tmp_path, capsys):
-    words = {"checkpoint_output": "c_{}.png", "checkpoint_iterations": 3, "print_iterations": 2}
-    result, written = _stylise(tmp_path, iterations=(5,), progress_plot=True, **words)
+    words = {
+        "checkpoint_output": str(tmp_path / "c_{}.png"),
+        "checkpoint_iterations": 3,
+        "print_iterations": 2,
+    }
+    result, written = _stylise(
+        tmp_path, iterations=(5,), progress_plot=True, content=("x.jpg",), **words
+    )
     np.testing.assert_array_equal(result, written)
-    names = ["a.png", "a.progress.png", "a.run", "c_3.png", "c_5.png"]
+    names = ["a.png", "a.run", "c_3.png", "c_5.png", "progress.png"]
     assert sorted(os.listdir(str(tmp_path))) == names
     folder = tmp_path / "a.run"
     steps = [record["step"] for record in read_jsonl(str(folder / "log.jsonl"))]
@@ -260,12 +266,12 @@ def test_a_run_leaves_its_picture_log_and_measures(tmp_path, capsys):
     measures = json.loads((folder / "metrics.json").read_text())
     assert set(measures) == {"content", "style", "tv", "total", "gram_distance"}
     printed = capsys.readouterr().out
-    assert "44 x 32 pixels, about 1." in printed
+    assert "44 x 32 pixels need about 1." in printed
     values = {name: float("%g" % value) for name, value in measures.items()}
     assert printed.endswith("the best picture has\n%s\n" % progress.loss_lines(values))
     first = _Step()  # the measures are those of the picture that is the best
     assert measures["total"] < first.run(first.graph.losses)["total"]
-    image = read_image(str(tmp_path / "a.progress.png"))
+    image = read_image(str(tmp_path / "progress.png"))
     assert image.shape == (500, 800, 3)
     assert image.std() > 10
 
@@ -286,8 +292,8 @@ def test_scales_hand_the_picture_on(tmp_path):
     assert checkpoint_steps(str(folder / "2-44"), "model") == [3]
     lines = (tmp_path / "progress.txt").read_text().splitlines()
     assert [line.split()[0] for line in lines] == ["itr", "1", "2", "3", "4", "5"]
-    again, _ = _stylise(tmp_path, _pictures(), **dict(words, continue_train=True))
-    np.testing.assert_array_equal(again, result)  # both are complete: the start is theirs
+    again, _ = _stylise(tmp_path, _pictures(initial=initial), **dict(words, continue_train=True))
+    np.testing.assert_array_equal(again, result)  # both are complete
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])

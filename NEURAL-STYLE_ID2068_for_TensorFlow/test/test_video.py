@@ -96,7 +96,7 @@ def test_a_video_becomes_a_video(tmp_path, capsys):
     assert (plan.video, plan.rate, len(plan.jobs)) == (output, 12.0, 16)
     assert plan.jobs[11].name == "frame 12 of clip.mp4"
     assert plan.jobs[11].output == str(tmp_path / "new" / "out.frames" / "000012.png")
-    assert plan.jobs[11].folder == str(tmp_path / "new" / "out.frames" / "000012.run")
+    assert plan.jobs[11].folder == str(tmp_path / "new" / "out.frames" / "000012.png.run")
     stylise = Invert()
     assert jobs.run(plan, config, stylise) == 0
     assert stylise.calls[0][1] is None

@@ -150,6 +150,11 @@ class Run:
             if self._summaries:
                 self._writer = tf.summary.FileWriter(self._summaries)
 
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether the user asked to stop, even if that was in the last step."""
+        return self.stopped or self._signal is not None
+
     def _on_signal(self, number, frame):
         if self._signal and number == signal.SIGINT:  # Ctrl-C again: leave at once
             raise KeyboardInterrupt
