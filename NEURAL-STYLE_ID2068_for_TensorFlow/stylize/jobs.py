@@ -94,9 +94,8 @@ def make_plan(config) -> Plan:
     inputs += list(config.styles) + list(config.style_masks)
     inputs += [] if videos else [job.name for job in made.jobs]
     may_exist = config.overwrite or config.continue_train
-    places, on_the_way = [job.output for job in made.jobs], []
-    for place in places:
-        on_the_way += outputs.list_on_the_way(config, place)
+    places = [job.output for job in made.jobs]
+    on_the_way = [path for place in places for path in outputs.list_on_the_way(config, place)]
     outputs.check(places, made.video, on_the_way, inputs, may_exist)
     for job in made.jobs:
         if not may_exist and _find(job.folder, _CHECKPOINTS + (_METRICS,)):
@@ -148,9 +147,8 @@ def _job(name, read, output) -> Job:
 
 def _others(folder) -> List[str]:
     """Returns the names of the visible files in `folder` that are no pictures by their endings."""
-    names = [name for name in os.listdir(folder) if not name.startswith(".")]
-    names = [name for name in names if not name.lower().endswith(EXTENSIONS)]
-    names = [name for name in names if os.path.isfile(os.path.join(folder, name))]
+    names = [name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name))]
+    names = [n for n in names if not n.startswith(".") and not n.lower().endswith(EXTENSIONS)]
     return sorted(names, key=natural_key)
 
 
@@ -193,7 +191,7 @@ def run(plan: Plan, config, stylise: Callable, rank: int = 0, size: int = 1) -> 
             went_well = _attempt(job, stylise, last if plan.is_sequence else None)
             if went_well is None:
                 text = "stopped: %d of %d stylised; --continue_train goes on"
-                if os.path.exists(os.path.join(job.folder, _METRICS)):  # in its last step
+                if _find(job.folder, [_METRICS]):  # in its last step
                     done.add(job.output)
                 print(text % (len(done), len(jobs)), flush=True)
                 return 1 if failed else 0
@@ -214,7 +212,7 @@ def run(plan: Plan, config, stylise: Callable, rank: int = 0, size: int = 1) -> 
 
 
 def _check_shares(plan, rank, size) -> None:
-    """Raises UserError if `size` devices cannot share the jobs."""
+    """Raises UserError if rank `rank` of `size` cannot take its share of the jobs."""
     if not 0 <= rank < size:
         text = "RANK_ID=%d and RANK_SIZE=%d: the first must be below the second; mend or unset them"
         raise UserError(text % (rank, size))
@@ -238,8 +236,8 @@ def _find_done(jobs, config) -> Set[str]:
     Raises:
       UserError: if one was made with other settings.
     """
-    finished = [job for job in jobs if os.path.exists(os.path.join(job.folder, _METRICS))]
-    finished = [job for job in finished if os.path.exists(job.output)]
+    finished = [job for job in jobs if os.path.exists(job.output)]
+    finished = [job for job in finished if _find(job.folder, [_METRICS])]
     names = list(must_agree(config)) + list(_MADE_FROM)
     now = json.loads(json.dumps(dataclasses.asdict(config)))
     for job in finished:
@@ -249,10 +247,9 @@ def _find_done(jobs, config) -> Set[str]:
             if changed:
                 text = "%s was made with other settings (%s); give those, or --overwrite instead"
                 raise UserError((text + " of --continue_train") % (job.output, " ".join(changed)))
-    done = {job.output for job in finished}
-    if done:
-        print("%d of %d are done already" % (len(done), len(jobs)), flush=True)
-    return done
+    if finished:
+        print("%d of %d are done already" % (len(finished), len(jobs)), flush=True)
+    return {job.output for job in finished}
 
 
 def _forget(plan, jobs) -> Set[str]:

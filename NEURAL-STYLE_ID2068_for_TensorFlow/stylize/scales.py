@@ -53,16 +53,8 @@ def stylise(config, network, device, pictures, output: str, folder: str) -> Opti
         writer = _Writer(config, sized.content, network.mean_pixel, output, sum(steps[:number]))
         try:
             with tf.Graph().as_default():
-                outcome = optimise(
-                    config,
-                    network,
-                    sized,
-                    steps[number],
-                    folders[number],
-                    device,
-                    strips[number],
-                    writer,
-                )
+                words = (steps[number], folders[number], device, strips[number], writer)
+                outcome = optimise(config, network, sized, *words)
         except tf.errors.ResourceExhaustedError as error:
             text = "the memory of the %s is used up; give --strips=on or a smaller --width"
             raise UserError(text % device.name) from error

@@ -202,16 +202,11 @@ def optimise(
     minimal = device.name == "cpu" and not device.mixed
     vgg = Vgg(network, *layers, pooling=config.pooling, minimal=minimal)
     graph = build_step(config, vgg, pictures, in_strips, device)
+    group = ranks.Group(0, 1, (), device.name)  # a picture has one device
+    periods = Periods(config.print_iterations, config.save_iterations)
+    made_from, resume = fingerprint(network, pictures, in_strips), config.continue_train
     with Run(
-        folder,
-        config,
-        device,
-        ranks.Group(0, 1, (), device.name),  # a picture has one device
-        last_step,
-        Periods(config.print_iterations, config.save_iterations),
-        resume=config.continue_train,
-        data=fingerprint(network, pictures, in_strips),
-        pictures=1,
+        folder, config, device, group, last_step, periods, resume, data=made_from, pictures=1
     ) as run:
         vgg.load(run.session)
         wanted = measure_wanted(run.session, graph, pictures, network.mean_pixel)
@@ -240,14 +235,19 @@ def optimise(
             raise UserError("%s. The best picture so far was written" % error) from error
         finally:
             lbfgs.close()
-        run.session.run(graph.keep_best, wanted)
-        best = run.session.run(graph.best)
-        fetches = (graph.losses, graph.distance)
-        values, distance = run.session.run(fetches, {**wanted, graph.pixels: best})
-        run.print("the best picture has\n" + progress.loss_lines(values))
-        measures = {name: float(value) for name, value in values.items()}
-        measures["gram_distance"] = float(distance)
+        best, measures = _measure(run.session, graph, wanted)
+        run.print("the best picture has\n" + progress.loss_lines(measures))
         return Outcome(best, measures, not run.stopped, run.asked_to_stop)
+
+
+def _measure(session, graph: StepGraph, wanted: dict):
+    """Returns (the best picture, that after the last step included, {measure: number} of it)."""
+    session.run(graph.keep_best, wanted)
+    best = session.run(graph.best)
+    fetches = (graph.losses, graph.distance)
+    values, distance = session.run(fetches, {**wanted, graph.pixels: best})
+    measures = {name: float(value) for name, value in values.items()}
+    return best, dict(measures, gram_distance=float(distance))
 
 
 def _lbfgs(graph: StepGraph, run: Run, wanted: dict, restart: int) -> Lbfgs:

@@ -277,14 +277,14 @@ def test_the_state_of_an_earlier_run_is_not_taken_for_this_one(tmp_path):
     content = draw(tmp_path / "a.png")
     state = tmp_path / "out.jpg.run"
     state.mkdir()
-    (state / "model-9.index").write_text("x")
+    (state / "model-2.index").write_text("x")
     with pytest.raises(UserError, match=r"out\.jpg\.run holds an earlier run; --continue_train"):
         make(content, tmp_path / "out.jpg")
     make(content, tmp_path / "out.jpg", continue_train=True)
-    assert (state / "model-9.index").exists()
+    assert (state / "model-2.index").exists()
     plan, config = make(content, tmp_path / "out.jpg", overwrite=True)
     jobs.run(plan, config, Invert())
-    assert not (state / "model-9.index").exists()
+    assert not (state / "model-2.index").exists()
 
 
 def test_what_was_done_with_other_settings_is_not_done(tmp_path):

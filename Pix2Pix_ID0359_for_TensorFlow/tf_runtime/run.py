@@ -112,9 +112,8 @@ class Run:
         except BaseException:
             self.session.close()
             raise
-        self._handlers = {
-            s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)
-        }
+        stops = (signal.SIGTERM, signal.SIGINT)
+        self._handlers = {s: signal.signal(s, self._on_signal) for s in stops}
         return self
 
     def _build(self):
@@ -122,10 +121,8 @@ class Run:
         self._step_value = tf.placeholder(tf.int64, [])
         self._set_step = tf.assign(step, self._step_value)
         variables = tf.global_variables()
-        periods = self._periods
-        self.checkpoints = Checkpoints(
-            self.folder, self._name, variables, periods.keep, periods.keep_every
-        )
+        keep = (self._periods.keep, self._periods.keep_every)
+        self.checkpoints = Checkpoints(self.folder, self._name, variables, *keep)
         floats = [variable for variable in variables if variable.dtype.is_floating]
         self._finite = {v.op.name: tf.reduce_all(tf.is_finite(v)) for v in floats}
         self._broadcast = self._group.broadcast(variables)
@@ -170,10 +167,8 @@ class Run:
             sys.stderr.isatty() or os.environ.get("PROGRESS_BAR") == "1"
         )
         self._begin = time.perf_counter()
-        self._bar = tqdm(
-            total=last_step, initial=self.first_step - 1, disable=not show, unit="step"
-        )
-        step, saved = self.first_step - 1, self.first_step - 1
+        step = saved = self.first_step - 1
+        self._bar = tqdm(total=last_step, initial=step, disable=not show, unit="step")
         with Ahead(read_batch, last_step) as ahead:
             while step < last_step and not self.stopped:
                 step += 1

@@ -9,9 +9,9 @@ import sys
 import contract
 import pytest
 
-NAME = "NEURAL-STYLE_ID2068_for_TensorFlow"
+NAME = "StarGAN_ID1472_for_TensorFlow"
 RESULT = {
-    "case": "NEURAL-STYLE_ID2068_for_TensorFlow_bs1_1p_acc",
+    "case": "StarGAN_ID1472_for_TensorFlow_bs1_1p_acc",
     "model": NAME,
     "preset": "full",
     "device": "cpu",
