@@ -9,9 +9,9 @@ import sys
 import contract
 import pytest
 
-NAME = "StarGAN_ID1472_for_TensorFlow"
+NAME = "NEURAL-STYLE_ID2068_for_TensorFlow"
 RESULT = {
-    "case": "StarGAN_ID1472_for_TensorFlow_bs1_1p_acc",
+    "case": "NEURAL-STYLE_ID2068_for_TensorFlow_bs1_1p_acc",
     "model": NAME,
     "preset": "full",
     "device": "cpu",
@@ -72,7 +72,7 @@ def test_a_folder_that_keeps_the_contract_passes(folder):
 
 
 @pytest.mark.parametrize(
-    "name", ["README_CN.md", "test/cases.py", "neural_style.py", "stylize/serving.py"]
+    "name", ["README_CN.md", "test/cases.py", "neural_style.py", "stylize/losses.py"]
 )
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
@@ -91,6 +91,14 @@ def test_a_missing_file_is_named(folder, name):
 def test_each_folder_has_its_own_entry_scripts(folder, name, entry):
     folder = folder.rename(folder.parent / name)
     assert f"{name}/{entry}: is missing" in contract.check_folder(folder)
+
+
+def test_a_model_serves_its_network_unless_it_has_none(folder):
+    (folder / "stylize/serving.py").unlink()
+    assert contract.check_folder(folder) == []
+    folder = folder.rename(folder.parent / "StarGAN_ID1472_for_TensorFlow")
+    where = "StarGAN_ID1472_for_TensorFlow/stylize/serving.py"
+    assert f"{where}: is missing" in contract.check_folder(folder)
 
 
 def test_a_folder_without_known_entry_scripts_is_a_problem(folder):
