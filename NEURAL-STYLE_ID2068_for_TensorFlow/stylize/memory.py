@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much memory a run will need, and what to do where there is not so much."""
 
+import resource
 from typing import Optional
 
 from harness.errors import UserError
@@ -45,7 +46,8 @@ def estimate_style(height: int, width: int, in_strips: bool) -> float:
 
 
 def available() -> Optional[float]:
-    """Returns the bytes that this process may still take; None where the system does not say."""
+    """Returns the bytes that this process may have in all; None where the system does not say."""
+    own = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         free = 1024 * _number("/proc/meminfo", "MemAvailable:")
     except (OSError, ValueError):
@@ -53,9 +55,9 @@ def available() -> Optional[float]:
     group = "/sys/fs/cgroup/memory."
     try:  # what a container may take; files that were read count as taken and can be let go
         taken = _number(group + "current") - _number(group + "stat", "inactive_file")
-        return min(free, _number(group + "max") - taken)
+        return own + min(free, _number(group + "max") - taken)
     except (OSError, ValueError):  # no such file, or "max" for no limit
-        return free
+        return own + free
 
 
 def _number(path, key="") -> int:
