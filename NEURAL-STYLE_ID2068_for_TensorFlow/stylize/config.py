@@ -137,6 +137,9 @@ class Config(PlatformOptions):
                 raise ValueError(text % (name, count, wanted))
         if self.style_blend_weights and sum(self.style_blend_weights) == 0:
             raise ValueError("--style_blend_weights: one must be above 0")
+        if list(self.scales) != sorted(set(self.scales)):
+            text = "--scales %s: each must be above the one before"
+            raise ValueError(text % " ".join(map(str, self.scales)))
         if self.scales and self.width:
             raise ValueError("--width and --scales: the last of --scales is the width; give one")
         if len(self.iterations) not in (1, max(1, len(self.scales))):

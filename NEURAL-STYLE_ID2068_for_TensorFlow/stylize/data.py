@@ -45,10 +45,13 @@ def read_picture(path: str) -> np.ndarray:
 
 def check_size(pixels: np.ndarray, name: str) -> None:
     """Raises ImageError if a side of `pixels` is below 16 pixels."""
-    height, width = pixels.shape[:2]
-    if min(height, width) < SMALLEST:
+    _check_sides(pixels.shape[:2], name)
+
+
+def _check_sides(size, name):
+    if min(size) < SMALLEST:
         text = "%s is %d x %d pixels; each side needs %d or more"
-        raise ImageError(text % (name, width, height, SMALLEST))
+        raise ImageError(text % (name, size[1], size[0], SMALLEST))
 
 
 def read_mask(path: str) -> np.ndarray:
@@ -98,31 +101,40 @@ def height_for(pixels: np.ndarray, width: int) -> int:
     return max(1, pixels.shape[0] * width // pixels.shape[1])
 
 
-def at_width(pictures: Pictures, width: int, style_scales: Tuple[float, ...]) -> Pictures:
-    """Returns `pictures` at the size of a run.
+def sizes_at(pictures: Pictures, width: int, style_scales: Tuple[float, ...]):
+    """Returns ((height, width) of the content, [(height, width) of each style]) of a run.
 
     Args:
       pictures: as they are on disk.
-      width: of the content, pixels; 0 leaves it as it is. Masks and start take its size.
+      width: of the content, pixels; 0 leaves it as it is.
       style_scales: width of each style over that of the content; () is 1 for each.
 
     Raises:
       ImageError: if one becomes too small to work with.
     """
     width = width or pictures.content.shape[1]
-    height = height_for(pictures.content, width)
+    content = (height_for(pictures.content, width), width)
+    _check_sides(content, "the content at its --width")
     styles = []
     for style, scale in zip(pictures.styles, style_scales or (1.0,) * len(pictures.styles)):
         style_width = max(1, int(width * scale + 1e-6))
-        styles.append(resize(style, height_for(style, style_width), style_width))
-        check_size(styles[-1], "a style at its --style_scales")
-    content = resize(pictures.content, height, width)
-    check_size(content, "the content at its width")
+        styles.append((height_for(style, style_width), style_width))
+        _check_sides(styles[-1], "a style, scaled to the content's width,")
+    return content, styles
+
+
+def at_width(pictures: Pictures, width: int, style_scales: Tuple[float, ...]) -> Pictures:
+    """Returns `pictures` at the size of a run; masks and start take that of the content.
+
+    See `sizes_at`.
+    """
+    (height, width), sizes = sizes_at(pictures, width, style_scales)
+    styles = [resize(style, *size) for style, size in zip(pictures.styles, sizes)]
     masks = [resize_mask(mask, height, width) for mask in pictures.masks]
     initial = pictures.initial
     if initial is not None:
         initial = resize(initial, height, width)
-    return Pictures(content, styles, masks, initial)
+    return Pictures(resize(pictures.content, height, width), styles, masks, initial)
 
 
 def to_input(pixels: np.ndarray, mean_pixel: np.ndarray) -> np.ndarray:

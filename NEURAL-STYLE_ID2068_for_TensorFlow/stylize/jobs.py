@@ -175,7 +175,8 @@ def run(plan: Plan, config, stylise: Callable, rank: int = 0, size: int = 1) -> 
         job = plan.jobs[0]
         if config.overwrite and not config.continue_train:
             _forget(plan, [job])
-        stylise(job.read(), output=job.output, folder=job.folder, initial=None)
+        if stylise(job.read(), output=job.output, folder=job.folder, initial=None) is None:
+            print("--continue_train goes on", flush=True)
         return 0
     jobs, skipped = plan.jobs[rank::size], [] if rank else plan.skipped
     for name in skipped:
@@ -188,6 +189,7 @@ def run(plan: Plan, config, stylise: Callable, rank: int = 0, size: int = 1) -> 
     last, shown = None, []
     for job in jobs:
         if job.output not in done:
+            print("%s, %d of %d" % (job.name, len(shown) + 1, len(jobs)), flush=True)
             went_well = _attempt(job, stylise, last if plan.is_sequence else None)
             if went_well is None:
                 text = "stopped: %d of %d stylised; --continue_train goes on"
@@ -236,8 +238,7 @@ def _find_done(jobs, config) -> Set[str]:
     Raises:
       UserError: if one was made with other settings.
     """
-    finished = [job for job in jobs if os.path.exists(job.output)]
-    finished = [job for job in finished if _find(job.folder, [_METRICS])]
+    finished = [j for j in jobs if os.path.exists(j.output) and _find(j.folder, [_METRICS])]
     names = list(must_agree(config)) + list(_MADE_FROM)
     now = json.loads(json.dumps(dataclasses.asdict(config)))
     for job in finished:

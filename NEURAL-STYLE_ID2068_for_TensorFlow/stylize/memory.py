@@ -9,6 +9,7 @@ from stylize.networks import BLOCKS, may_strip
 from stylize.weights import LAYERS
 
 GIB = 2**30
+MARGIN = 1.25  # of what is there, over what the estimate may take
 CHANNELS = (64, 128, 256, 512, 512)
 # Fitted to the peaks of "test/speed.py train --count 2 --side S [--strips on]" for S = 256, 512,
 # 1024, 2048 on a CPU (TensorFlow 2.21, 2026-11-21): 1.1, 1.5, 3.2, 9.5 GiB; in strips 1.1 to 4.9.
@@ -70,43 +71,45 @@ def _number(path, key="") -> int:
     raise ValueError("%s has no %s" % (path, key))
 
 
-def choose_strips(config, pictures, layers, device) -> bool:
+def choose_strips(config, content, styles, layers, device) -> bool:
     """Returns whether to compute in strips, and prints what the run will need.
 
     Args:
       config: the options.
-      pictures: data.Pictures at the size of the run.
+      content: (height, width) of the content, pixels.
+      styles: (height, width) of each style.
       layers: (content layers, style layers).
       device: from `device.choose`; only of the CPU's memory it is known how much there is.
 
     Raises:
       UserError: if there is too little memory either way; names a width that would fit.
     """
-    height, width = pictures.content.shape[:2]
 
     def need(width, in_strips):
-        scale = width / pictures.content.shape[1]
-        lines = max(1, int(pictures.content.shape[0] * scale))
+        scale = width / content[1]
+        lines = max(1, int(content[0] * scale))
         extra = LBFGS * lines * width if config.optimizer == "lbfgs" else 0
         needs = [estimate(lines, width, layers, in_strips, bool(device.mixed)) + extra]
-        for style in pictures.styles:
-            sides = [side * scale for side in style.shape[:2]]
+        for style in styles:
+            sides = [side * scale for side in style]
             needs.append(estimate_style(*sides, in_strips=in_strips))
         return max(needs)
 
-    there = available() if device.name == "cpu" else None
+    there = available() / MARGIN if device.name == "cpu" and available() else None
+    height, width = content
     in_strips = config.strips == "on"
     if config.strips == "auto" and there is not None:
-        in_strips = need(width, False) > there >= need(width, True)
+        in_strips = need(width, False) > there
     needed, how = need(width, in_strips), " in strips" if in_strips else ""
     text = "%d x %d pixels need about %.1f GiB%s" % (width, height, needed / GIB, how)
     if there is not None and needed > there:
         allowed = config.strips != "off"
         fits = next((w for w in range(width, 15, -16) if need(w, allowed) <= there), 0)
-        option = "make the last of --scales" if config.scales else "give --width="
-        advice = "%s%s%d" % (option, " " if config.scales else "", fits) if fits else "free memory"
+        option = "make the last of --scales " if config.scales else "give --width="
+        advice = "%s%d" % (option, fits) if fits else "free memory"
         if not allowed and need(width, True) <= there:
             advice = "leave --strips=off out, or " + advice
-        raise UserError("%s; only %.1f GiB are free: %s" % (text, there / GIB, advice))
+        too_much = "%s; that is too much for the %.1f GiB that are free: %s"
+        raise UserError(too_much % (text, there * MARGIN / GIB, advice))
     print(text, flush=True)
     return in_strips

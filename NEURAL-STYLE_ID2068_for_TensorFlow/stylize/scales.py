@@ -40,13 +40,16 @@ def stylise(config, network, device, pictures, output: str, folder: str) -> Opti
     folders = [folder]
     if len(widths) > 1:
         folders = [os.path.join(folder, "%d-%d" % pair) for pair in enumerate(widths, 1)]
-    sizes = [data.at_width(pictures, width, config.style_scales) for width in widths]
-    strips = [_choose_strips(config, *pair, device=device) for pair in zip(sizes, folders)]
+    strips = []
+    for width, stage in zip(widths, folders):
+        sizes = data.sizes_at(pictures, width, config.style_scales)
+        strips.append(_choose_strips(config, sizes, stage, device))
     best = result = None
-    for number, sized in enumerate(sizes):
+    for number, width in enumerate(widths):
+        sized = data.at_width(pictures, width, config.style_scales)
         if number:  # from the picture before, enlarged, without new noise
-            height, width = sized.content.shape[:2]
-            initial = data.resize(data.to_uint8(best, network.mean_pixel), height, width)
+            initial = data.to_uint8(best, network.mean_pixel)
+            initial = data.resize(initial, *sized.content.shape[:2])
             sized = sized._replace(initial=initial)
             config = dataclasses.replace(config, initial_noiseblend=0.0)
         _check_same(config, network, sized, folders[number], strips[number])
@@ -61,7 +64,7 @@ def stylise(config, network, device, pictures, output: str, folder: str) -> Opti
         finally:
             progress.write(config, output, folders[: number + 1])
         best = outcome.best
-        is_done = outcome.is_complete and number + 1 == len(sizes)
+        is_done = outcome.is_complete and number + 1 == len(widths)
         if is_done or outcome.asked_to_stop:
             result = writer(best)
         if is_done:
@@ -78,13 +81,13 @@ def _earlier(config, folder) -> str:
     return read_json(os.path.join(folder, "config.json"), {})["surroundings"]["data"]
 
 
-def _choose_strips(config, pictures, folder, device) -> bool:
+def _choose_strips(config, sizes, folder, device) -> bool:
     """Returns whether to compute in strips: a run that goes on does as it did before."""
     earlier = _earlier(config, folder)
     if earlier and config.strips == "auto":
         config = dataclasses.replace(config, strips="on" if IN_STRIPS in earlier else "off")
     layers = tuple(list(weights) for weights in used_layers(config))
-    return memory.choose_strips(config, pictures, layers, device)
+    return memory.choose_strips(config, *sizes, layers=layers, device=device)
 
 
 def _check_same(config, network, pictures, folder, in_strips):

@@ -119,7 +119,7 @@ def check_layers(network: Network, names: Sequence[str]) -> None:
     missing = " ".join(name for name in names if name not in present)
     if missing:
         choice = " ".join(name for name in present if name.startswith("relu"))
-        text = "the layers %s are not in %s; choose from %s"
+        text = "the layers %s are not in %s; choose --content_layers and --style_layers from %s"
         raise WeightsError(text % (missing, network.description, choice))
 
 

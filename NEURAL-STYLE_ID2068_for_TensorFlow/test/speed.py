@@ -57,7 +57,7 @@ def time_steps(config, device, options):
     pictures = Pictures(content, [style], [], None)
     layers = [list(weights) for weights in training.used_layers(config)]
     vgg = Vgg(network, *layers, config.pooling, device.name == "cpu" and not device.mixed)
-    in_strips = choose_strips(config, pictures, layers, device)
+    in_strips = choose_strips(config, (side, side), [(side, side)], layers, device)
     graph = training.build_step(config, vgg, pictures, in_strips, device)
     with tf.Session(config=devices.session_config(device)) as session:
         session.run(tf.global_variables_initializer())

@@ -59,7 +59,7 @@ def test_a_run_that_goes_on_is_in_strips_if_it_was(tmp_path, network, monkeypatc
     """Whether strips are needed depends on the memory that is free, the last bits on strips."""
     seen = []
 
-    def choose_strips(config, *words):
+    def choose_strips(config, *words, **more):
         seen.append(config.strips)
         return True
 
