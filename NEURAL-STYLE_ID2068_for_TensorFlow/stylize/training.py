@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The optimisation of a picture: the graph of a step, and the loop over steps and scales."""
+"""The optimisation of a picture: the graph of a step, and the loop."""
 
 import zlib
 from typing import Any, Dict, List, NamedTuple, Optional

@@ -117,7 +117,7 @@ def test_check_layers_lists_what_there_is(tmp_path):
     message = str(caught.value)
     assert message.startswith("the layers relu4_2 relu9_9 are not in small.mat (")
     assert "ends after relu2_1" in message
-    assert message.endswith("; choose --content_layers and --style_layers from relu1_1 relu1_2 relu2_1")
+    assert message.endswith(" --content_layers and --style_layers from relu1_1 relu1_2 relu2_1")
 
 
 def test_a_missing_layer_is_named(tmp_path):
@@ -394,7 +394,5 @@ def test_genuine_filters():
     network = read_network(_beside("data", "vgg19", "vgg19_normalised_to_relu3_1.mat"))
     assert list(network.layers)[-1] == "conv3_1"
     assert [pair[0].shape[3] for pair in network.layers.values()] == [64, 64, 128, 128, 256]
-    with pytest.raises(
-        WeightsError, match=r"relu4_2 are not in .*; choose --content_layers and --style_layers from relu1_1 .*relu3_1$"
-    ):
+    with pytest.raises(WeightsError, match=r"relu4_2 are not in .* from relu1_1 .*relu3_1$"):
         check_layers(network, ["relu4_2"])
