@@ -156,6 +156,11 @@ class Config(PlatformOptions):
             text = "--print_iterations 0 leaves nothing for --progress_write and --progress_plot"
             raise ValueError(text + "; give a period")
 
+    @property
+    def steps(self) -> Tuple[int, ...]:
+        """The steps of each of `scales`; one number without any."""
+        return self.iterations * (max(1, len(self.scales)) if len(self.iterations) == 1 else 1)
+
 
 def checkpoint_name(pattern: str, step: int) -> str:
     """Returns the name of the picture after `step`: `pattern` with {} or %d filled in.

@@ -159,7 +159,7 @@ def run(plan: Plan, config, stylise: Callable, rank: int = 0, size: int = 1) -> 
     in its place, and its frames stay, so that --continue_train can try the missing ones again.
 
     Args:
-      plan: from `plan`.
+      plan: from `make_plan`.
       config: the options.
       stylise: stylise(content, output=, folder=, initial=) writes the result to `output` and
         returns it, uint8 [H, W, 3], or returns None when it was asked to stop. `initial` is the

@@ -95,7 +95,8 @@ def choose_strips(config, content, styles, layers, device) -> bool:
             needs.append(estimate_style(*sides, in_strips=in_strips))
         return max(needs)
 
-    there = available() / MARGIN if device.name == "cpu" and available() else None
+    free = available() if device.name == "cpu" else None
+    there = None if free is None else free / MARGIN
     height, width = content
     in_strips = config.strips == "on"
     if config.strips == "auto" and there is not None:
@@ -110,6 +111,6 @@ def choose_strips(config, content, styles, layers, device) -> bool:
         if not allowed and need(width, True) <= there:
             advice = "leave --strips=off out, or " + advice
         too_much = "%s; that is too much for the %.1f GiB that are free: %s"
-        raise UserError(too_much % (text, there * MARGIN / GIB, advice))
+        raise UserError(too_much % (text, free / GIB, advice))
     print(text, flush=True)
     return in_strips

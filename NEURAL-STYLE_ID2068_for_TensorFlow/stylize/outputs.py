@@ -26,12 +26,19 @@ def on_the_way(config, output: str, step: int) -> str:
     return os.path.join(os.path.dirname(path), "%s_%s" % (stem, os.path.basename(path)))
 
 
+def stage_folders(config, folder: str) -> List[str]:
+    """Returns the folder of each of `scales` below `folder`; of one run it is `folder` itself."""
+    if len(config.scales) < 2:
+        return [folder]
+    return [os.path.join(folder, "%d-%d" % pair) for pair in enumerate(config.scales, 1)]
+
+
 def list_on_the_way(config, output: str) -> List[str]:
     """Returns the paths of all pictures on the way to `output`."""
     if not config.checkpoint_output:
         return []
-    before, paths, scales = 0, [], max(1, len(config.scales))
-    for last_step in config.iterations * (scales if len(config.iterations) == 1 else 1):
+    before, paths = 0, []
+    for last_step in config.steps:
         steps = set(range(0, last_step, config.checkpoint_iterations)) - {0} | {last_step}
         paths += [on_the_way(config, output, before + step) for step in sorted(steps)]
         before += last_step

@@ -4,15 +4,15 @@
 import os
 import time
 
-from harness.files import atomic_path, read_jsonl, write_text
+from harness.files import atomic_path, read_log, write_text
 from stylize.outputs import is_one_picture
 
-COLUMNS = ("content", "style", "tv", "total")
+LOSSES = ("content", "style", "tv", "total")
 
 
 def loss_lines(values: dict) -> str:
     """Returns the documented lines of the losses, labels set flush right."""
-    return "\n".join("%13s: %g" % (name + " loss", values[name]) for name in COLUMNS)
+    return "\n".join("%13s: %g" % (name + " loss", values[name]) for name in LOSSES)
 
 
 class Reporter:
@@ -45,18 +45,17 @@ def write(config, output: str, folders) -> None:
     """
     records, before = [], 0
     for folder in folders:
-        # A run that was killed and resumed did some steps twice: the later record counts.
-        log = {record["step"]: record for record in read_jsonl(os.path.join(folder, "log.jsonl"))}
-        records += [dict(log[step], step=before + step) for step in sorted(log)]
+        log = read_log(os.path.join(folder, "log.jsonl"))
+        records += [dict(record, step=before + record["step"]) for record in log]
         before = records[-1]["step"] if records else 0
     output = os.path.abspath(output)
     stem = os.path.join(os.path.dirname(output), "progress")
     if not is_one_picture(config.content):
         stem = os.path.splitext(output)[0] + ".progress"
     if config.progress_write:
-        lines = [" ".join(("itr",) + COLUMNS)]
+        lines = [" ".join(("itr",) + LOSSES)]
         for record in records:
-            lines.append(" ".join("%g" % record[name] for name in ("step",) + COLUMNS))
+            lines.append(" ".join("%g" % record[name] for name in ("step",) + LOSSES))
         write_text(stem + ".txt", "\n".join(lines) + "\n")
     if config.progress_plot:
         _plot(records, stem + ".png")
@@ -70,7 +69,7 @@ def _plot(records, path):
     figure = Figure(figsize=(8, 5))
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(1, 1, 1)
-    for name in COLUMNS:
+    for name in LOSSES:
         steps = [record["step"] for record in records]
         axes.semilogy(steps, [record[name] for record in records], label=name)
     axes.set_xlabel("iteration")

@@ -35,12 +35,8 @@ def stylise(config, network, device, pictures, output: str, folder: str) -> Opti
     """
     if os.path.exists(os.path.join(folder, "metrics.json")):
         os.remove(os.path.join(folder, "metrics.json"))  # it spoke of the run so far
-    widths, steps = config.scales or (config.width,), config.iterations
-    steps = steps * (len(widths) if len(steps) == 1 else 1)
-    folders = [folder]
-    if len(widths) > 1:
-        folders = [os.path.join(folder, "%d-%d" % pair) for pair in enumerate(widths, 1)]
-    strips = []
+    widths, steps = config.scales or (config.width,), config.steps
+    folders, strips = outputs.stage_folders(config, folder), []
     for width, stage in zip(widths, folders):
         sizes = data.sizes_at(pictures, width, config.style_scales)
         strips.append(_choose_strips(config, sizes, stage, device))

@@ -12,11 +12,11 @@ from stylize import data, losses, progress
 from stylize.data import Pictures
 from stylize.lbfgs import Lbfgs
 from stylize.networks import Vgg
+from stylize.progress import LOSSES
 from tf_runtime import device as devices
 from tf_runtime import ranks
 from tf_runtime.run import NotFiniteError, Periods, Run
 
-LOSSES = ("content", "style", "tv", "total")
 WORST = np.finfo(np.float32).max  # a total loss that any other is below
 IN_STRIPS = " in strips"
 

@@ -9,7 +9,7 @@ from harness.images import EXTENSIONS, list_images, natural_key
 from harness.options import words_for
 from stylize import data, weights
 from stylize.config import Config
-from stylize.outputs import names_for
+from stylize.outputs import names_for, stage_folders
 
 NETWORK = "imagenet-vgg-verydeep-19.mat"
 LOSS_LISTS = {"%s_loss.txt": "total"}
@@ -93,22 +93,21 @@ def following(case):
     return []
 
 
-def run_folder(case):
-    """Where training.json, log.jsonl and metrics.json are; of several pictures, of the first."""
+def _folder(case):
+    """Where the state of the picture is; of several pictures, of the first."""
     content = _inputs(case)[0]
     stem = names_for(content)[0] if len(content) > 1 else "11"
-    folder = os.path.join(case.output, stem + ".jpg.run")
-    scales = case.config.scales
-    return os.path.join(folder, "%d-%d" % (len(scales), scales[-1])) if len(scales) > 1 else folder
+    return os.path.join(case.output, stem + ".jpg.run")
+
+
+def run_folder(case):
+    """Where training.json and log.jsonl are; of several scales, of the last."""
+    return stage_folders(case.config, _folder(case))[-1]
 
 
 def metrics(case):
     """{name: value} of the picture that was written."""
-    folder = run_folder(case)
-    scales = case.config.scales
-    return read_json(
-        os.path.join(os.path.dirname(folder) if len(scales) > 1 else folder, "metrics.json"), {}
-    )
+    return read_json(os.path.join(_folder(case), "metrics.json"), {})
 
 
 def accuracy(case):

@@ -24,7 +24,7 @@ from stylize.config import Config
 from stylize.data import Pictures
 from stylize.memory import CHANNELS, choose_strips
 from stylize.networks import Vgg
-from stylize.weights import LAYERS, Network
+from stylize.weights import LAYERS, MEAN_PIXEL, Network
 from tf_runtime import device as devices
 
 WARM_UP = 3  # runs that compile and settle, not counted
@@ -46,7 +46,7 @@ def random_network() -> Network:
         kernel = rng.standard_normal((3, 3, before, after)) * np.sqrt(2 / (9 * before))
         layers[name] = (kernel.astype("f"), 0.01 * rng.standard_normal(after).astype("f"))
         before = after
-    return Network(layers, np.array([123.68, 116.779, 103.939]), "random")
+    return Network(layers, np.array(MEAN_PIXEL), "random")
 
 
 def time_steps(config, device, options):

@@ -67,3 +67,12 @@ def read_jsonl(path: str) -> list:
         return []
     with open(path, encoding="utf-8") as file:
         return [json.loads(line) for line in file if line.endswith("\n")]
+
+
+def read_log(path: str) -> list:
+    """Returns the records of a run's log.jsonl by step; [] where there is no file.
+
+    A run that was killed and resumed did some steps twice: the later record counts.
+    """
+    log = {record["step"]: record for record in read_jsonl(path)}
+    return [log[step] for step in sorted(log)]

@@ -7,7 +7,7 @@ import os
 import platform
 from typing import Dict, Optional
 
-from harness.files import read_json, read_jsonl, write_json, write_text
+from harness.files import read_json, read_log, write_json, write_text
 
 
 def write_results(
@@ -26,9 +26,7 @@ def write_results(
     """
     folder = module.run_folder(case)
     training = read_json(os.path.join(folder, "training.json"), {})
-    # A run that was killed and resumed did some steps twice: the later record counts.
-    log = {record["step"]: record for record in read_jsonl(os.path.join(folder, "log.jsonl"))}
-    log = [log[step] for step in sorted(log)]
+    log = read_log(os.path.join(folder, "log.jsonl"))
     accuracy = module.accuracy(case) if evaluated else None
     for pattern, loss in module.LOSS_LISTS.items():
         lines = ["%.8f\n" % record[loss] for record in log if loss in record]
