@@ -25,7 +25,7 @@ class ImageError(UserError):
 
 def natural_key(name: str) -> list:
     """Sorts picture names as people do: 2.jpg before 10.jpg."""
-    return [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", name)]
+    return [int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", name)]
 
 
 def list_images(folder: str) -> List[str]:
@@ -41,7 +41,7 @@ def list_images(folder: str) -> List[str]:
     ]
     if not names:
         raise ImageError("the folder %s holds no picture (%s)" % (folder, " ".join(EXTENSIONS)))
-    return [os.path.join(folder, name) for name in sorted(names, key=natural_key)]
+    return [os.path.join(folder, name) for name in sorted(sorted(names), key=natural_key)]
 
 
 def read_image(path: str, channels: int = 3) -> np.ndarray:
