@@ -53,6 +53,9 @@ class PlatformOptions:
         ),
     )
     loss_scale: float = option(0.0, "fixed loss scale on NPU and GPU; 0 adapts it", low=0)
+    gpu_fraction: float = option(
+        0.0, "largest share of a GPU's memory; 0: what is needed", low=0, high=1, may_change=True
+    )
     threads: int = option(0, "threads of one operation on the CPU; 0 takes every core", low=0)
     autotune: bool = option(
         False, "let the NPU search for faster kernels (aoe_mode 2)", may_change=True

@@ -129,6 +129,7 @@ def session_config(device: Device, mixlist_file: str = "") -> tf.ConfigProto:
     rewrite = config.graph_options.rewrite_options
     rewrite.remapping = _OFF  # NPUs must not see fused operators, and it gains nothing elsewhere
     config.gpu_options.allow_growth = True
+    config.gpu_options.per_process_gpu_memory_fraction = device.options.gpu_fraction
     if device.mixed:
         # It moves casts in front of reads: a network would then be judged with old weights.
         rewrite.arithmetic_optimization = _OFF
@@ -222,3 +223,9 @@ def minimize(optimizer, loss, variables, device: Device, group, name: str) -> tf
         ready = tf.tuple([gradient for gradient, _ in gradients], control_inputs=[loss])
         pairs = [(gradient, variable) for gradient, (_, variable) in zip(ready, gradients)]
         return group.guard(optimizer.apply_gradients(pairs))
+
+
+def loss_scales() -> dict:
+    """Returns {name: scalar variable} of every loss scale in the graph: one for each `minimize`."""
+    ending = "loss_scale"  # of NPUs; of GPUs it is current_loss_scale
+    return {v.op.name: v for v in tf.global_variables() if v.op.name.endswith(ending)}
