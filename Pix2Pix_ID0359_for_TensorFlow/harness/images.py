@@ -56,7 +56,8 @@ def read_image(path: str, channels: int = 3) -> np.ndarray:
     try:
         with Image.open(path) as image:
             image.load()
-            image = ImageOps.exif_transpose(image)
+            if image.format != "TIFF":  # Pillow turns a TIFF when it loads it
+                image = ImageOps.exif_transpose(image)
             if image.mode == "F":
                 raise ImageError("%s has floating-point pixels; save it with 8 or 16 bits" % path)
             if image.mode.startswith("I"):

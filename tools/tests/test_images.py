@@ -19,13 +19,21 @@ def _noise(*shape):
     return np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
 
 
-def test_exif_orientation_is_applied(tmp_path):
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_exif_orientation_is_applied_once(tmp_path, ending):
     pixels = _noise(8, 16, 3)
-    image, path = Image.fromarray(pixels), str(tmp_path / "x.png")
+    image, path = Image.fromarray(pixels), str(tmp_path / ("x" + ending))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise
     image.save(path, exif=exif.tobytes())
     np.testing.assert_array_equal(images.read_image(path), np.rot90(pixels, -1))
+
+
+def test_names_with_equal_keys_or_odd_digits_have_one_order(tmp_path):
+    for name in ("01.png", "a.png", "1.png", "A.png", "1\u00b22.png"):
+        images.write_image(str(tmp_path / name), _noise(2, 2, 3))
+    found = [os.path.basename(path) for path in images.list_images(str(tmp_path))]
+    assert found == ["01.png", "1.png", "1\u00b22.png", "A.png", "a.png"]
 
 
 def test_transparency_is_laid_over_white(tmp_path):
