@@ -22,6 +22,7 @@ COPIES = {
     "tools/shared/tf_runtime": (TF, "tf_runtime"),
     "tools/shared/modelarts": (ALL, "."),
     "tools/shared/test": (ALL, "test"),
+    "tools/shared/video": (("NEURAL-STYLE*", "WhiteBox*"), "harness"),
 }
 COPIES_ONLY = ("harness", "tf_runtime")  # directories of a model folder that hold nothing else
 DIFF_LINES = 20

@@ -13,7 +13,7 @@ Gatys, Ecker, Bethge: "Image Style Transfer Using Convolutional Neural Networks"
   scales      a picture from coarse to fine, and its file
   memory      what a run will need
   progress    log lines, progress.txt, progress.png
-  jobs        one picture, a folder of them, or the frames of a video; outputs, video
+  jobs        one picture, a folder of them, or the frames of a video; outputs
 
 Where we depart from the paper is written at the place, after "Differs from the paper".
 """

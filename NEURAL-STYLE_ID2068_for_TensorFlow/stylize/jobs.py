@@ -14,11 +14,12 @@ from typing import Callable, List, NamedTuple, Optional, Set
 
 import numpy as np
 
+from harness import video
 from harness.errors import UserError
 from harness.files import read_json
 from harness.images import EXTENSIONS, list_images, natural_key, read_image
 from harness.options import must_agree
-from stylize import outputs, video
+from stylize import outputs
 from stylize.data import check_size, read_picture
 
 _CHECKPOINTS = ("model-*", "checkpoint", "*/model-*", "*/checkpoint")  # also those of --scales
@@ -111,8 +112,7 @@ def _plan_pictures(config) -> Plan:
         paths += list_images(content) if is_folder else [content]
         skipped += _others(content) if is_folder else []
     if config.video and len(paths) == 1:
-        text = "--video: %s is one picture; give a folder of frames or a video"
-        raise UserError(text % paths[0])
+        raise UserError("--video: %s is one picture; give a folder of frames or a video" % paths[0])
     is_single = len(paths) == 1 and paths == list(config.content)
     if is_single:
         places = [outputs.output_of_one(config.output, paths[0])]

@@ -6,9 +6,9 @@ import os
 import tempfile
 from typing import List, Sequence, Tuple
 
+from harness import video
 from harness.errors import UserError
 from harness.images import EXTENSIONS
-from stylize import video
 from stylize.config import checkpoint_name
 
 

@@ -2,16 +2,19 @@
 """Frames: read from a video, each starting from the result before, and made into a video."""
 
 import os
+import re
 import shutil
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 from test_jobs import Invert, draw, draw_folder, make, refuse, said
 
+from harness import video
 from harness.errors import UserError
 from harness.images import read_image, write_image
-from stylize import jobs, video
+from stylize import jobs
 
 
 def clip(path, count=16, height=24, width=32, rate=12.0):
@@ -65,6 +68,71 @@ def test_frames_of_another_size_are_scaled(tmp_path):
     assert np.abs(second[:, 19:] - 200).max() < 20
 
 
+def ffmpeg(*words):
+    """Runs ffmpeg; returns what it says, and what it writes to its standard output."""
+    command = [video.find_ffmpeg(), "-hide_banner", "-nostdin", "-y"] + [str(w) for w in words]
+    done = subprocess.run(command, capture_output=True, check=False)
+    return done.stderr.decode("utf-8", "replace"), done.stdout
+
+
+def sing(path, pitches):
+    """Writes a video of one second with a sound track per pitch, in Hz; returns its path."""
+    inputs, tracks = ["-f", "lavfi", "-i", "testsrc=size=32x24:rate=10:duration=1"], ["-map", 0]
+    for number, pitch in enumerate(pitches, 1):
+        inputs += ["-f", "lavfi", "-i", "sine=frequency=%d:duration=1" % pitch]
+        tracks += ["-map", number]
+    words, _ = ffmpeg(*inputs, *tracks, path)
+    assert os.path.exists(str(path)), words
+    return str(path)
+
+
+def noise(count):
+    """Returns `count` random pictures, uint8 [count, 24, 32, 3]."""
+    return np.random.RandomState(0).randint(0, 256, (count, 24, 32, 3)).astype(np.uint8)
+
+
+def heard(path, track=0):
+    """Returns the (pitch in Hz, seconds) of a sound track of `path`; None where it has none."""
+    rate = 16000
+    words = ("-map", "0:a:%d" % track, "-ac", 1, "-ar", rate, "-f", "s16le", "-")
+    samples = np.frombuffer(ffmpeg("-i", path, *words)[1], np.int16).astype(float)
+    if not len(samples):
+        return None
+    loudness = np.abs(np.fft.rfft(samples))
+    return np.argmax(loudness) * rate / len(samples), len(samples) / rate
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec"),
+    [(".mp4", "aac"), (".MOV", "aac"), (".mkv", "aac"), (".webm", "vorbis"), (".avi", "mp3")],
+)
+def test_the_sound_of_another_video_goes_with_the_pictures(tmp_path, ending, codec):
+    source = sing(tmp_path / "a:source.mp4", [440])
+    path = str(tmp_path / ("made" + ending))
+    video.encode(path, noise(10), 10.0, sound=source)
+    assert re.search(r"Audio: %s\b" % codec, ffmpeg("-i", path)[0])
+    pitch, seconds = heard(path)
+    assert abs(pitch - 440) < 5
+    assert abs(seconds - 1) < 0.15
+    assert (video.Frames(path).count, video.Frames(path).rate) == (10, 10.0)
+
+
+def test_every_sound_track_goes_with_the_pictures(tmp_path):
+    source = sing(tmp_path / "source.mkv", [300, 900])
+    path = str(tmp_path / "made.mp4")
+    video.encode(path, noise(10), 10.0, sound=source)
+    assert [round(heard(path, track)[0], -2) for track in (0, 1)] == [300, 900]
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".webm", ".avi", ".gif"])
+def test_a_silent_video_has_no_sound_to_go_with_the_pictures(tmp_path, ending):
+    source = sing(tmp_path / "source.mp4", [440] if ending == ".gif" else [])
+    path = str(tmp_path / ("made" + ending))
+    video.encode(path, noise(10), 10.0, sound=source)
+    assert heard(path) is None
+    assert video.Frames(path).count == 10
+
+
 def test_a_video_is_whole_or_absent(tmp_path, monkeypatch):
     path = str(tmp_path / "a.mp4")
 
@@ -75,7 +143,7 @@ def test_a_video_is_whole_or_absent(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="next picture is broken"):
         video.encode(path, fail(), 25.0)
     monkeypatch.setattr(video, "_H264", ["-c:v", "no_such_codec"])
-    with pytest.raises(UserError, match=r"cannot write the video .*a\.mp4: .*; mend it"):
+    with pytest.raises(UserError, match=r"cannot write the video .*a\.mp4: .*; mend it and run"):
         video.encode(path, [np.zeros((640, 640, 3), np.uint8)] * 3, 25.0)
     assert os.listdir(str(tmp_path)) == []
 

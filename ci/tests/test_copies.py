@@ -14,9 +14,11 @@ SOURCES = {
     "tf_runtime/run.py": "STEPS = 1\n",
     "modelarts/modelarts_entry.py": "import harness\n",
     "test/train_full_1p.sh": "#!/bin/sh\n",
+    "video/video.py": "RATE = 25.0\n",
 }
 TF_FOLDER = "StarGAN_ID1472_for_TensorFlow"
 MS_FOLDER = "U-GAT-IT_for_MindSpore"
+VIDEO_FOLDER = "WhiteBox_for_MindSpore"
 
 
 def run(root, *options):
@@ -26,14 +28,14 @@ def run(root, *options):
 
 @pytest.fixture
 def root(tmp_path):
-    """A repository with one folder of each framework and all copies in place."""
+    """A repository with one folder of each kind and all copies in place."""
     root = tmp_path.resolve()
     for name, text in SOURCES.items():
         path = root / "tools/shared" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (root / "tools/shared/test/train_full_1p.sh").chmod(0o755)
-    for folder in (TF_FOLDER, MS_FOLDER):
+    for folder in (TF_FOLDER, MS_FOLDER, VIDEO_FOLDER):
         (root / folder).mkdir()
     copies.repair(root)
     return root
@@ -44,8 +46,9 @@ def test_copies_go_where_the_table_says(root):
     everywhere = ("harness/__init__.py", "harness/images/grids.py", "modelarts_entry.py")
     everywhere += ("test/train_full_1p.sh",)
     assert places == {
-        *(f"{folder}/{name}" for folder in (TF_FOLDER, MS_FOLDER) for name in everywhere),
+        *(f"{f}/{name}" for f in (TF_FOLDER, MS_FOLDER, VIDEO_FOLDER) for name in everywhere),
         f"{TF_FOLDER}/tf_runtime/run.py",
+        f"{VIDEO_FOLDER}/harness/video.py",
     }
     assert copies.check(root) == []
 
@@ -146,7 +149,7 @@ def test_an_entry_without_a_folder_is_a_problem(root):
 
 def test_command_line_passes_fails_and_repairs(root):
     done = run(root)
-    assert (done.returncode, done.stdout) == (0, "9 copies agree with their sources\n")
+    assert (done.returncode, done.stdout) == (0, "14 copies agree with their sources\n")
 
     Path(root, MS_FOLDER, "modelarts_entry.py").write_text("import os\n")
     done = run(root)
@@ -158,5 +161,5 @@ def test_command_line_passes_fails_and_repairs(root):
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
         f"wrote {MS_FOLDER}/modelarts_entry.py",
-        "9 copies agree with their sources",
+        "14 copies agree with their sources",
     ]

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Video files, through ffmpeg: their frames one by one, and a video of pictures, without sound.
+# Source: tools/shared/video/video.py. The model folders hold identical copies;
+# edit the source and run "python ci/copies.py --write".
+"""Video files, through ffmpeg: their frames one by one, and a video of pictures.
 
 The only module that knows ffmpeg. Frames are uint8 [H, W, 3], RGB, at a constant rate: where a
 video has none, frames are repeated or left out.
@@ -14,10 +16,10 @@ import tempfile
 from typing import Iterable, Iterator
 
 import numpy as np
+from PIL import Image
 
 from harness.errors import UserError
 from harness.files import atomic_path
-from stylize.data import resize
 
 EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
 RATE = 25.0  # frames per second of what does not say it
@@ -26,6 +28,7 @@ for _name in ("-colorspace", "-color_primaries", "-color_trc"):
     _COLOURS += [_name, "bt709"]
 _H264 = ["-c:v", "libx264", "-crf", "17"] + _COLOURS
 _VP9 = ["-c:v", "libvpx-vp9", "-crf", "24", "-b:v", "0"] + _COLOURS
+_SOUNDS = {".webm": "libvorbis", ".avi": "libmp3lame"}  # encoders; AAC for the others
 _PALETTES = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"
 
 
@@ -85,7 +88,7 @@ class Frames:
         raise UserError(text % (self._path, number))
 
 
-def encode(path: str, pictures: Iterable[np.ndarray], rate: float) -> None:
+def encode(path: str, pictures: Iterable[np.ndarray], rate: float, sound: str = "") -> None:
     """Writes `pictures` as the video `path`, whole or not at all.
 
     H.264, in .webm VP9, in .gif 256 colours per picture. The first two need even sizes: the last
@@ -95,27 +98,32 @@ def encode(path: str, pictures: Iterable[np.ndarray], rate: float) -> None:
       path: ends in one of EXTENSIONS.
       pictures: one or more, uint8 [H, W, 3]; one of another size is scaled to that of the first.
       rate: frames per second.
+      sound: a video whose sound, if it has any, goes with the pictures; a .gif has none.
 
     Raises:
       UserError: if ffmpeg fails; the message has its reason.
     """
     pictures = iter(pictures)
     first = next(pictures)
-    ending = os.path.splitext(path)[1].lower()
-    options = {".webm": _VP9, ".gif": ["-vf", _PALETTES]}.get(ending, _H264)
     height, width = first.shape[:2]
-    extra = (0, 0) if ending == ".gif" else (height % 2, width % 2)
+    extra = (0, 0) if _ending(path) == ".gif" else (height % 2, width % 2)
     size = "%dx%d" % (width + extra[1], height + extra[0])
     with atomic_path(path) as temporary, tempfile.TemporaryFile() as complaints:
         command = [find_ffmpeg(), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"]
-        command += ["-s", size, "-r", repr(rate), "-i", "-"] + options + ["file:" + temporary]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=complaints)
+        command += ["-s", size, "-r", repr(rate), "-i", "-"] + _encoders(path, sound)
+        process = subprocess.Popen(
+            command + ["file:" + temporary],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+            start_new_session=True,  # Ctrl-C is for the program, which ends this
+        )
         try:
             with process.stdin as pipe:
                 for pixels in itertools.chain([first], pictures):
-                    pixels = resize(pixels, height, width)
                     padding = ((0, extra[0]), (0, extra[1]), (0, 0))
-                    pipe.write(np.pad(pixels, padding, mode="edge").tobytes())
+                    pixels = np.pad(_resize(pixels, height, width), padding, mode="edge")
+                    pipe.write(pixels.tobytes())
             process.wait()
         except BrokenPipeError:
             process.wait()
@@ -124,8 +132,32 @@ def encode(path: str, pictures: Iterable[np.ndarray], rate: float) -> None:
             process.wait()
         if process.returncode:
             complaints.seek(0)
-            text = "cannot write the video %s: %s; mend it, then --continue_train goes on"
+            text = "cannot write the video %s: %s; mend it and run this again"
             raise UserError(text % (path, _last_line(complaints.read())))
+
+
+def _encoders(path, sound):
+    """Returns the words between the pictures' input and the output `path`."""
+    ending = _ending(path)
+    if ending == ".gif":
+        return ["-vf", _PALETTES]
+    words = _VP9 if ending == ".webm" else _H264
+    if ending == ".avi":  # has no place for times: reordered frames would make all others late
+        words = words + ["-bf", "0", "-avoid_negative_ts", "disabled"]
+    if sound:
+        sounds = ["-map", "0:v", "-map", "1:a?", "-c:a", _SOUNDS.get(ending, "aac")]
+        words = ["-i", "file:" + sound] + sounds + words
+    return words
+
+
+def _ending(path) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _resize(pixels, height, width) -> np.ndarray:
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.BICUBIC))
 
 
 def _rate(path) -> float:
