@@ -21,7 +21,11 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # What test/speed.py of a folder can time, by how the folder's name begins.
-STEPS = {"StarGAN": ("train_d", "train", "infer"), "NEURAL-STYLE": ("train",)}
+STEPS = {
+    "StarGAN": ("train_d", "train", "infer"),
+    "NEURAL-STYLE": ("train",),
+    "WhiteBox": ("train", "network", "infer", "end_to_end", "large"),
+}
 USUAL_STEPS = ("train", "infer")
 PRECISIONS = {"float32": "force_fp32", "mixed": "allow_mix_precision"}
 

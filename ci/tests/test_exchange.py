@@ -74,9 +74,41 @@ sources, device = serving.named_sources([{"kind": "celeba", "names": "abcde"}]),
 with serving.GraphTranslator(config, sources, place + "/model.pb", device) as translate:
     np.savez(place + "/graph.npz", output=translate(stored["batch"], stored["labels"]))
 """
+WHITEBOX_WRITE = """
+import sys, numpy as np, tensorflow.compat.v1 as tf
+sys.path.insert(0, sys.argv[1])
+from tf_runtime.device import choose
+from whitebox import exporting, generators, serving
+from whitebox.config import CartoonizeConfig
+place, device = sys.argv[2], choose(CartoonizeConfig(device="cpu"))
+rng = np.random.RandomState(0)
+arrays = {n: rng.normal(0, 0.05, s) for n, s in generators.GENERATOR_SHAPES.items()}
+generators.write_generator(place + "/generator.npz", arrays)
+exporting.export(place + "/generator.npz", place + "/model.pb")
+batch = rng.uniform(-1, 1, [2, 36, 52, 3]).astype(np.float32)
+with tf.Graph().as_default(), tf.Session() as session:
+    images, output = serving.build_inference()
+    serving.assign(session, generators.read_generator(place + "/generator.npz"))
+    output = session.run(output, {images: batch})
+np.savez(place + "/session.npz", batch=batch, output=output)
+"""
+WHITEBOX_READ = """
+import sys, numpy as np, tensorflow.compat.v1 as tf
+sys.path.insert(0, sys.argv[1])
+from tf_runtime.device import choose
+from whitebox import serving
+from whitebox.config import CartoonizeConfig
+place, device = sys.argv[2], choose(CartoonizeConfig(device="cpu"))
+stored = np.load(place + "/session.npz")
+with tf.Graph().as_default(), tf.Session() as session:
+    graph = serving.read_graph(place + "/model.pb")
+    tensors = tf.import_graph_def(graph, return_elements=["input:0", "add_1:0"])
+    np.savez(place + "/graph.npz", output=session.run(tensors[1], {tensors[0]: stored["batch"]}))
+"""
 PROGRAMS = {
     "Pix2Pix_ID0359_for_TensorFlow": (PIX2PIX_WRITE, PIX2PIX_READ),
     "StarGAN_ID1472_for_TensorFlow": (STARGAN_WRITE, STARGAN_READ),
+    "WhiteBox_Cartoonization_for_TensorFlow": (WHITEBOX_WRITE, WHITEBOX_READ),
 }
 
 

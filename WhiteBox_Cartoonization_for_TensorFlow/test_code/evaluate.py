@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measures how far a folder of cartoons is from the photos and from real cartoons."""
+
+import dataclasses
+import importlib.util
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from harness.errors import run_program
+from harness.options import parse
+from whitebox.config import EvaluateConfig
+
+
+def main() -> int:
+    """Runs the evaluation."""
+    config, _ = parse(EvaluateConfig, description=__doc__)
+    if not config.results:
+        folder = os.path.join(config.output_path, "cartoonized_scenery")
+        config = dataclasses.replace(config, results=folder)
+    if not importlib.util.find_spec("npu_bridge"):  # on NPUs the log level must stay
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow takes seconds to load: only after the command line was found to be right.
+    from whitebox.evaluation import evaluate
+
+    evaluate(config)
+    return 0
+
+
+if __name__ == "__main__":
+    run_program(main)

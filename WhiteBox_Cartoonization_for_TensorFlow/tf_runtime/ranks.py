@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+# Source: tools/shared/tf_runtime/ranks.py. The model folders hold identical copies;
+# edit the source and run "python ci/copies.py --write".
+"""Several devices, one training: each rank has its share of the batch, gradients are averaged.
+
+On NPUs HCCL does the work (npu_bridge); elsewhere TensorFlow's own ring collectives. One rank needs
+none of it. tf.train.Server listens on every network interface without authentication: run several
+ranks in a private network only.
+"""
+
+import faulthandler
+import os
+import socket
+import time
+import zlib
+
+import tensorflow.compat.v1 as tf
+from tensorflow.python.ops import collective_ops
+
+from harness.errors import UserError
+from harness.options import environment_number
+
+TIMEOUT_SECONDS = 40  # longer than any pause that only rank 0 makes (samples, checkpoints)
+FIRST_TIMEOUT_SECONDS = 600  # of the first run, which compiles
+STEPS_TO_WAIT = 10  # a lost rank is missed after so many of the slowest steps, if that is longer
+
+
+class RankError(UserError):
+    """A rank that did not start, or was lost."""
+
+
+def connect(device_name: str) -> "Group":
+    """Returns the group named by the environment: RANK_ID, RANK_SIZE and RANK_ADDRESSES.
+
+    RANK_ADDRESSES, "host:port,host:port,...", is needed on CPU and GPU only. Without RANK_SIZE the
+    group has one rank.
+
+    Raises:
+      UserError: if the three do not fit together.
+    """
+    size, rank = environment_number("RANK_SIZE", 1), environment_number("RANK_ID")
+    if not 0 <= rank < size:
+        raise UserError(
+            "RANK_ID %d with RANK_SIZE %d: it must be 0 to RANK_SIZE - 1" % (rank, size)
+        )
+    if size == 1 or device_name == "npu":
+        return Group(rank, size, (), device_name)
+    addresses = tuple(a for a in os.environ.get("RANK_ADDRESSES", "").split(",") if a)
+    if len(addresses) != size:
+        text = "RANK_SIZE %d needs as many RANK_ADDRESSES (host:port,...), but there are %d"
+        raise UserError(text % (size, len(addresses)))
+    return Group(rank, size, addresses, device_name)
+
+
+class Group:
+    """The ranks that train together.
+
+    Attributes:
+      rank: this process, 0 to size - 1; only rank 0 writes shared files.
+      size: how many ranks there are.
+      target: what tf.Session connects to.
+    """
+
+    def __init__(self, rank, size, addresses, device_name):
+        self.rank, self.size, self.target, self._addresses = rank, size, "", addresses
+        self._ring = size > 1 and device_name != "npu"
+        kind = "GPU" if device_name == "gpu" else "CPU"
+        self._device = "/job:worker/replica:0/task:%d/device:%s:0" % (rank, kind)
+        self._keys, self._limit, self._slowest = {}, FIRST_TIMEOUT_SECONDS, 0.0
+
+    def start(self, config: tf.ConfigProto) -> None:
+        """Starts this rank's server and waits until every other rank answers.
+
+        Raises:
+          RankError: if a rank does not answer within TIMEOUT_SECONDS.
+        """
+        if not self._ring:
+            return
+        config.experimental.collective_group_leader = "/job:worker/replica:0/task:0"
+        config.device_filters.append("/job:worker/task:%d" % self.rank)
+        cluster = {"worker": list(self._addresses)}
+        self.target = tf.train.Server(cluster, "worker", self.rank, config=config).target
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        for address in self._addresses:
+            while True:
+                try:
+                    socket.create_connection(tuple(address.rsplit(":", 1)), 2).close()
+                    break
+                except OSError:
+                    if time.monotonic() > deadline:
+                        text = "the rank at %s did not start within %d s; see its log"
+                        raise RankError(text % (address, TIMEOUT_SECONDS)) from None
+                    time.sleep(0.2)
+
+    def _key(self, name):
+        key = zlib.crc32(name.encode()) & 0x3FFFFFFF
+        if self._keys.setdefault(key, name) != name:
+            raise ValueError(
+                "collectives %s and %s share a key; rename one" % (name, self._keys[key])
+            )
+        return key
+
+    def _mean(self, tensor, name):
+        with tf.device(self._device):
+            tensor = tf.identity(tensor)
+            key = self._key(name)
+            return collective_ops.all_reduce(
+                tensor, self.size, 1, key, "Add", "Div", communication_hint="ring"
+            )
+
+    def average_gradients(self, gradients, name: str):
+        """Returns [(gradient, variable)] with each gradient replaced by its mean over the ranks."""
+        if not self._ring:  # one rank, or NPUDistributedOptimizer has done it
+            return gradients
+        return [(self._mean(g, "%s/%s" % (name, v.op.name)), v) for g, v in gradients]
+
+    def broadcast(self, variables) -> tf.Operation:
+        """Returns the operation that gives every rank the variables of rank 0."""
+        if self.size == 1:
+            return tf.no_op()
+        if not self._ring:
+            from npu_bridge.hccl import hccl_ops
+
+            values = [hccl_ops.broadcast([variable.value()], 0)[0] for variable in variables]
+            return tf.group(*[tf.assign(v, value) for v, value in zip(variables, values)])
+        done = []
+        for variable in variables:
+            with tf.device(self._device), tf.control_dependencies(done):
+                key = self._key("broadcast/" + variable.op.name)
+                words = (variable.shape, variable.dtype.base_dtype, self.size, 1, key)
+                if self.rank == 0:
+                    sent = collective_ops.broadcast_send(
+                        tf.identity(variable), *words, communication_hint="ring"
+                    )
+                    done = [sent.op]
+                else:
+                    value = collective_ops.broadcast_recv(*words, communication_hint="ring")
+                    done = [tf.assign(variable, value).op]
+        return self.guard(tf.group(*done))
+
+    def stop_vote(self):
+        """Returns (a placeholder, its mean or sum over the ranks): who wants to stop tells all."""
+        mine = tf.placeholder_with_default(tf.constant(0.0), [], name="wants_to_stop")
+        if self._ring:
+            return mine, self._mean(mine, "stop_vote")
+        if self.size > 1:
+            from npu_bridge.hccl import hccl_ops
+
+            return mine, hccl_ops.allreduce(mine, "sum")
+        return mine, tf.identity(mine)
+
+    def guard(self, operation) -> tf.Operation:
+        """Lets a time-out break a collective that waits for a lost rank (needed on 1.15)."""
+        if not self._ring:
+            return operation
+        queue = tf.FIFOQueue(1, [tf.bool], [[]])
+        with tf.control_dependencies([operation]):
+            put = queue.enqueue(True)
+        return tf.group(operation, put, queue.dequeue())
+
+    def run(self, session, fetches, feed=None):
+        """Runs `fetches`; with several ranks it fails with RankError when one of them is lost."""
+        if not self._ring:
+            return session.run(fetches, feed)
+        faulthandler.dump_traceback_later(1.5 * self._limit, exit=True)
+        limit = tf.RunOptions(timeout_in_ms=int(1000 * self._limit))
+        lost = (
+            tf.errors.DeadlineExceededError,
+            tf.errors.UnavailableError,
+            tf.errors.CancelledError,
+        )
+        begin = time.monotonic()
+        try:
+            values = session.run(fetches, feed, options=limit)
+            self._slowest = max(self._slowest, time.monotonic() - begin)
+            self._limit = max(TIMEOUT_SECONDS, STEPS_TO_WAIT * self._slowest)
+            return values
+        except lost as error:
+            text = "rank %d lost another rank (%s); start again to go on from the last checkpoint"
+            raise RankError(text % (self.rank, type(error).__name__)) from error
+        finally:
+            faulthandler.cancel_dump_traceback_later()
