@@ -82,7 +82,7 @@ def _residual(x, name, minimal, seed):
             with tf.variable_scope(half):
                 with tf.variable_scope("conv_0/conv2d"):
                     kernel = _kernel(3, channels, channels, seed)
-                if minimal and filtering.can_filter_lines(y):
+                if minimal:
                     y = filtering.filter_lines(y, filtering.filter_kernel(kernel))
                 else:
                     y = tf.nn.conv2d(y, kernel, [1, 1, 1, 1], "SAME")
@@ -109,8 +109,7 @@ def generator(
       labels: float32 [N, L] of 0 and 1.
       width: channels of the first layer.
       blocks: number of residual blocks.
-      minimal: compute their convolutions by minimal filtering where the size is known; for float32
-        on a CPU.
+      minimal: compute their convolutions by minimal filtering; for float32 on a CPU.
       seed: of the initial weights.
 
     Returns:

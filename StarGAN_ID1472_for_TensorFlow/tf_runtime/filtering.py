@@ -35,23 +35,23 @@ OUTPUTS = np.array(
     np.float32,
 )
 
+STRIP = 8  # lines that are filtered together
 
-def _line_matrices(height):
-    """Returns INPUTS and OUTPUTS for a map of `height` lines, padding included.
 
-    The first, [6 * groups, height], makes six lines of products for every group of four lines of
-    the map, those of equal kind side by side; the second, [height, 6 * groups], puts them together.
+def _strip_matrices():
+    """Returns INPUTS and OUTPUTS for a strip of STRIP lines.
+
+    The first, [6 * groups, STRIP + 2], makes six lines of products for every group of four lines of
+    the strip, those of equal kind side by side; it sees a line above and one below. The second,
+    [STRIP, 6 * groups], puts them together.
     """
-    groups = -(-height // 4)  # the last group may reach below the map, where all is zero
-    first = np.zeros([6, groups, height], np.float32)
+    groups = STRIP // 4
+    first = np.zeros([6, groups, STRIP + 2], np.float32)
     last = np.zeros([groups, 4, 6, groups], np.float32)
     for group in range(groups):
-        for line in range(6):
-            place = 4 * group + line - 1  # the group's lines, one above and one below
-            if 0 <= place < height:
-                first[:, group, place] = INPUTS[:, line]
+        first[:, group, 4 * group : 4 * group + 6] = INPUTS
         last[group, :, :, group] = OUTPUTS
-    return first.reshape(-1, height), last.reshape(4 * groups, -1)[:height]
+    return first.reshape(-1, STRIP + 2), last.reshape(STRIP, -1)
 
 
 def filter_kernel(kernel):
@@ -65,9 +65,9 @@ def filter_kernel(kernel):
     return tf.reshape(tf.matmul(KERNEL, tf.reshape(kernel, [3, -1])), shape)
 
 
-def can_filter_lines(images: tf.Tensor) -> bool:
-    """Returns whether `filter_lines` takes these maps: their size is known."""
-    return None not in images.shape.as_list()
+def filtering_pays(channels: int, filters: int) -> bool:
+    """Returns whether `filter_lines` is faster than the plain form, whatever the maps' size."""
+    return channels * filters >= 64 * (channels + filters)
 
 
 def filter_lines(images: tf.Tensor, kernels: tf.Tensor) -> tf.Tensor:
@@ -75,21 +75,27 @@ def filter_lines(images: tf.Tensor, kernels: tf.Tensor) -> tf.Tensor:
 
     Along the height it is minimal filtering, along the width six 3-tap convolutions on a quarter
     of the lines: half of the arithmetic. Its rounding errors are about ten times those of the plain
-    form, so it is for float32 only. It pays where H is below about half of the channels.
+    form, so it is for float32 only.
 
     Args:
-      images: float32 [N, H, W, C], of known size.
+      images: float32 [N, H, W, C].
       kernels: [6, 1, 3, C, O] from `filter_kernel`.
     """
-    n, h, w, c = images.shape.as_list()
-    filters = kernels.shape.as_list()[4]
-    first, last = _line_matrices(h)
-    groups = first.shape[0] // 6
-    x = tf.matmul(np.tile(first, [n, 1, 1]), tf.reshape(images, [n, h, w * c]))
-    kinds = tf.split(tf.reshape(x, [n, 6, groups, w, c]), 6, axis=1)
+    known, dynamic = images.shape.as_list(), tf.shape(images)
+    n, h, w, c = [dynamic[axis] if size is None else size for axis, size in enumerate(known)]
+    filters, groups, strips = kernels.shape.as_list()[4], STRIP // 4, (h + STRIP - 1) // STRIP
+    first, last = (tf.tile(m[None], [n * strips, 1, 1]) for m in _strip_matrices())
+    x = tf.pad(images, [[0, 0], [0, strips * STRIP - h], [0, 0], [0, 0]])
+    x = tf.reshape(x, [n, strips, STRIP, w * c])
+    above = tf.pad(x[:, :-1, -1:], [[0, 0], [1, 0], [0, 0], [0, 0]])
+    below = tf.pad(x[:, 1:, :1], [[0, 0], [0, 1], [0, 0], [0, 0]])
+    x = tf.reshape(tf.concat([above, x, below], 2), [n * strips, STRIP + 2, w * c])
+    kinds = tf.split(tf.reshape(tf.matmul(first, x), [n * strips, 6, groups, w, c]), 6, axis=1)
     products = []
     for x, one in zip(kinds, tf.unstack(kernels)):
-        x = tf.nn.conv2d(tf.reshape(x, [n, groups, w, c]), one, [1, 1, 1, 1], "SAME")
-        products.append(tf.reshape(x, [n, groups, w * filters]))
-    x = tf.matmul(np.tile(last, [n, 1, 1]), tf.concat(products, 1))
-    return tf.reshape(x, [n, h, w, filters])
+        x = tf.nn.conv2d(tf.reshape(x, [n * strips, groups, w, c]), one, [1, 1, 1, 1], "SAME")
+        products.append(tf.reshape(x, [n * strips, groups, w * filters]))
+    x = tf.reshape(tf.matmul(last, tf.concat(products, 1)), [n, strips * STRIP, w, filters])
+    x = x[:, :h]
+    x.set_shape(known[:3] + [filters])
+    return x

@@ -112,7 +112,8 @@ def time_network(device, count, folder):
     """Returns the seconds of the network and its guided filter on 1280x720 pixels."""
     images = np.random.RandomState(0).uniform(-1, 1, [1, 720, 1280, 3]).astype(np.float32)
     with tf.Graph().as_default():
-        inputs, outputs = serving.build_inference()
+        minimal = device.name == "cpu" and not device.mixed
+        inputs, outputs = serving.build_inference(minimal=minimal)
         with tf.Session(config=devices.session_config(device)) as session:
             serving.assign(session, generators.read_generator(_random_generator(folder)))
             return _time(lambda: session.run(outputs, {inputs: images}), count)

@@ -39,9 +39,9 @@ def evaluate(config) -> Dict[str, float]:
     domain = data.find_domains(config)[-1]  # scenery, where there are both
     results = list_images(config.results)
     if config.inception:
-        _check_fid_tool()
+        _check_fid_tool(config.inception)
     else:
-        vgg_path = config.vgg or find_vgg(data.find_root(config))
+        layers = read_vgg(config.vgg or find_vgg(data.find_root(config)))
     metrics = {"pictures": float(len(results)), "photos": float(len(domain.photos))}
     metrics["cartoons"] = float(len(domain.cartoons))
     metrics["total_variation_ratio"] = _variation(results) / _variation(domain.photos)
@@ -53,7 +53,7 @@ def evaluate(config) -> Dict[str, float]:
     else:
         device = devices.choose(config)
         of_results, of_photos, of_cartoons = _features(
-            [results, domain.photos, domain.cartoons], vgg_path, config.batch_size, device
+            [results, domain.photos, domain.cartoons], layers, config.batch_size, device
         )
         metrics["vgg19_frechet_photo"] = frechet_distance(of_results, of_photos)
         metrics["vgg19_frechet_cartoon"] = frechet_distance(of_results, of_cartoons)
@@ -89,9 +89,9 @@ def _picture(path) -> np.ndarray:
     return np.asarray(picture.resize((SIDE, SIDE), Image.BICUBIC))
 
 
-def _features(sets, vgg_path, batch_size, device) -> List[np.ndarray]:
+def _features(sets, layers, batch_size, device) -> List[np.ndarray]:
     """Returns float64 [N, 512] for each list of paths: conv4_4's means over the picture."""
-    vgg = Vgg(read_vgg(vgg_path), device.name == "cpu" and not device.mixed)
+    vgg = Vgg(layers, device.name == "cpu" and not device.mixed)
     with tf.Graph().as_default():
         images = tf.placeholder(tf.float32, [batch_size, SIDE, SIDE, 3])
         means = tf.reduce_mean(tf.nn.relu(vgg(images)), [1, 2])
@@ -109,10 +109,12 @@ def _features(sets, vgg_path, batch_size, device) -> List[np.ndarray]:
     return found
 
 
-def _check_fid_tool() -> None:
+def _check_fid_tool(inception) -> None:
     if not os.path.exists(os.path.join(REPOSITORY, "tools", "fid", "__main__.py")):
         text = "--inception: FID is measured by tools/fid, which is in the whole repository only"
         raise UserError(text + "; leave --inception out, or run this folder inside it")
+    if not os.path.isfile(inception):
+        raise UserError("--inception %s: there is no such file" % inception)
 
 
 def fid(real: str, fake: str, inception: str) -> float:

@@ -14,11 +14,15 @@ from tf_runtime import filtering
 GENERATOR = "generator"
 
 
+def _seed(name, seed):
+    """Returns a seed of its own for the variable `name` in the current scope."""
+    scope = tf.get_variable_scope().name + name
+    return seed + sum(ord(letter) * 31**i for i, letter in enumerate(scope)) % 2**30
+
+
 def _variable(name, shape, bound=0.0, seed=0, trainable=True):
     """Returns a variable that starts as Uniform(-bound, bound), or 0 without a bound."""
-    scope = tf.get_variable_scope().name + name
-    seed = seed + sum(ord(letter) * 31**i for i, letter in enumerate(scope)) % 2**30
-    initializer = tf.random_uniform_initializer(-bound, bound, seed=seed)
+    initializer = tf.random_uniform_initializer(-bound, bound, seed=_seed(name, seed))
     if bound == 0.0:
         initializer = tf.zeros_initializer()
     return tf.get_variable(name, shape, tf.float32, initializer, trainable=trainable)
@@ -38,16 +42,11 @@ def _convolution(x, name, filters, size=3, stride=1, words=()):
         # A read of its own: mixed precision keeps one cast per read, and must not keep an old one.
         kernel = _variable("weights", shape, _glorot(shape), seed, trainable).read_value()
         bias = _variable("biases", [filters], trainable=trainable).read_value()
-    if minimal and (size, stride) == (3, 1) and _filtering_pays(x, filters):
+    if minimal and (size, stride) == (3, 1) and filtering.filtering_pays(shape[2], filters):
         x = filtering.filter_lines(x, filtering.filter_kernel(kernel))
     else:
         x = tf.nn.conv2d(x, kernel, [1, stride, stride, 1], "SAME")
     return tf.nn.bias_add(x, bias)
-
-
-def _filtering_pays(x, filters) -> bool:
-    height, channels = x.shape.as_list()[1], x.shape.as_list()[3]
-    return filtering.can_filter_lines(x) and height * (channels + filters) <= channels * filters
 
 
 def leaky_relu(x: tf.Tensor) -> tf.Tensor:
@@ -127,9 +126,8 @@ class Discriminator:
         with tf.variable_scope(name):
             kernel = _variable("kernel", shape, _glorot(shape), seed).read_value()
             bias = _variable("bias", [filters]).read_value()
-            u = tf.get_variable(
-                "u", [1, filters], tf.float32, _normal(seed + len(self._vectors)), trainable=False
-            )
+            start = tf.random_normal_initializer(seed=_seed("u", seed))
+            u = tf.get_variable("u", [1, filters], tf.float32, start, trainable=False)
         matrix = tf.reshape(kernel, [-1, filters])
         constant = tf.stop_gradient(matrix)
         # Sums of products, as mixed precision would make matrix products coarse.
@@ -151,10 +149,6 @@ class Discriminator:
             x = leaky_relu(tf.nn.bias_add(x, bias))
         kernel, bias, _ = self._layers[-1]
         return tf.nn.bias_add(tf.nn.conv2d(x, kernel, [1, 1, 1, 1], "SAME"), bias)
-
-
-def _normal(seed):
-    return tf.random_normal_initializer(seed=seed)
 
 
 def _unit(vector):

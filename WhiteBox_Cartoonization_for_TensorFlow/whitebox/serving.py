@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from harness.errors import UserError
 from tf_runtime import device as devices
-from whitebox.data import to_float, to_uint8
+from whitebox.data import to_float
 from whitebox.generators import newest_generator, read_generator
 from whitebox.networks import generator
 from whitebox.progress import GENERATORS_FOLDER
@@ -24,16 +24,17 @@ HALO = 64  # pixels around a tile that its cartoon depends on: what the generato
 Cartoonize = Callable[[np.ndarray], np.ndarray]
 
 
-def build_inference(size=None, smooth: float = 5e-3, protected: bool = True):
+def build_inference(size=None, smooth: float = 5e-3, protected=True, minimal=False):
     """Returns (images, cartoons): a placeholder and what becomes of it (section 3.4).
 
     Args:
       size: side of the pictures, or None for any multiple of 4.
       smooth: epsilon of the guided filter after the generator, radius 1; 0 leaves it out.
       protected: see `guided_filter`.
+      minimal: see `generator`.
     """
     images = tf.placeholder(tf.float32, [None, size, size, 3], INPUT)
-    cartoons = generator(images)
+    cartoons = generator(images, minimal)
     if smooth:
         cartoons = guided_filter(images, cartoons, 1, smooth, protected)
     return images, tf.identity(cartoons, OUTPUT)
@@ -85,7 +86,8 @@ class Cartoonizer:
                 tensors, arrays = _import(self._path), {}
             else:
                 arrays = read_generator(self._path)
-                tensors = build_inference(None, self._smooth)
+                minimal = self._device.name == "cpu" and not self._device.mixed
+                tensors = build_inference(None, self._smooth, minimal=minimal)
         self._images, self._cartoons = tensors
         self._session = tf.Session(graph=graph, config=devices.session_config(self._device))
         with graph.as_default():
@@ -114,8 +116,18 @@ class Cartoonizer:
         images = to_float(pad(pictures))
         cartoons = self._session.run(self._cartoons, {self._images: images})
         if self._strength < 1:
+            cartoons = np.clip(cartoons, -1, 1)
             cartoons = self._strength * cartoons + (1 - self._strength) * images
-        return to_uint8(cartoons[:, :height, :width])
+        return cut_off(cartoons[:, :height, :width])
+
+
+def cut_off(values: np.ndarray) -> np.ndarray:
+    """Returns uint8 RGB in 0..255 for BGR in [-1, 1], clipped; fractions of a level are cut off.
+
+    The published code does so, and its cartoons are half a level darker than rounded ones.
+    """
+    levels = (values[..., ::-1] + 1.0) * 127.5 + 1e-4  # rounding errors must not cost a level
+    return np.clip(levels, 0, 255).astype(np.uint8)
 
 
 def pad(pictures: np.ndarray) -> np.ndarray:

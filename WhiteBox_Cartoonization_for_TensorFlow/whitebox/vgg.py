@@ -42,8 +42,7 @@ class Vgg:
 
     def _convolve(self, x, name):
         kernel, bias = self._layers[name]
-        height, (channels, filters) = x.shape.as_list()[1], kernel.shape[2:]
-        if self._minimal and height * (channels + filters) <= channels * filters:
+        if self._minimal and filtering.filtering_pays(*kernel.shape[2:]):
             kernel = self._tensor(name + "/filtered", filtering.filter_kernel(kernel))
             x = filtering.filter_lines(x, kernel)
         else:

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distances between sets of pictures, and what the evaluation writes."""
+
+import json
+import os
+import types
+
+import numpy as np
+import pytest
+from conftest import draw_cartoon, write_vgg
+from PIL import Image, ImageFilter
+from scipy import linalg
+
+from harness.errors import UserError
+from harness.images import list_images
+from harness.options import parse
+from whitebox import evaluation
+from whitebox.config import EvaluateConfig
+from whitebox.weights import WeightsError
+
+
+def _by_definition(first, second):
+    """Returns the Fréchet distance of two Gaussians, by the square root of a matrix."""
+    means = [features.mean(0) for features in (first, second)]
+    covariances = [np.cov(features, rowvar=False) for features in (first, second)]
+    root = np.real(linalg.sqrtm(covariances[0] @ covariances[1]))
+    spread = np.trace(covariances[0] + covariances[1] - 2 * root)
+    return np.square(means[0] - means[1]).sum() + spread
+
+
+def _features(count, width, seed):
+    rng = np.random.RandomState(seed)
+    mixture = rng.normal(size=(width, width))
+    return rng.normal(size=(count, width)) @ mixture + rng.normal(size=width)
+
+
+@pytest.mark.parametrize(
+    ("count", "other", "width"), [(60, 45, 6), (200, 200, 12), (5, 9, 20), (7, 7, 30), (40, 4, 16)]
+)
+def test_the_distance_is_that_of_its_definition(count, other, width):
+    first, second = _features(count, width, 1), _features(other, width, 2)
+    expected = _by_definition(first, second)
+    found = evaluation.frechet_distance(first, second)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert expected > 1
+    np.testing.assert_allclose(evaluation.frechet_distance(second, first), found, rtol=1e-9)
+
+
+@pytest.mark.parametrize("count", [50, 5])
+def test_equal_sets_have_no_distance_and_moved_ones_that_of_their_means(count):
+    features = _features(count, 12, 3)
+    scale = np.square(features).sum()
+    assert abs(evaluation.frechet_distance(features, features[::-1])) < 1e-9 * scale
+    moved = features + np.arange(12)
+    found = evaluation.frechet_distance(features, moved)
+    np.testing.assert_allclose(found, np.square(np.arange(12)).sum(), rtol=1e-9)
+
+
+def test_a_set_of_one_picture_has_a_mean_only():
+    one, other = _features(1, 8, 4), _features(1, 8, 5)
+    found = evaluation.frechet_distance(one, other)
+    np.testing.assert_allclose(found, np.square(one - other).sum())
+
+
+def _results(folder, pixels):
+    folder.mkdir()
+    for number, picture in enumerate(pixels):
+        Image.fromarray(picture).save(str(folder / ("%d.png" % number)))
+    return folder
+
+
+@pytest.fixture
+def options(drawn, tmp_path):
+    """A function from (results, further words) to an EvaluateConfig."""
+    write_vgg(os.path.join(drawn, "dataset", "vgg19_no_fc.npz"))
+    common = ["--data_path", drawn, "--output_path", str(tmp_path / "out"), "--device=cpu"]
+    common += ["--precision_mode=force_fp32", "--batch_size=4"]
+
+    def make(results, *words):
+        return parse(EvaluateConfig, common + ["--results=%s" % results] + list(words))[0]
+
+    return make
+
+
+def test_flatter_pictures_vary_less_and_what_is_printed_is_written(options, tmp_path, capsys):
+    config = options("x")
+    photos = list_images(os.path.join(config.data_path, "dataset", "scenery_photo"))
+    with_noise = [Image.open(path).convert("RGB") for path in photos]
+    soft = [np.asarray(image.filter(ImageFilter.GaussianBlur(3))) for image in with_noise]
+    folder = _results(tmp_path / "soft", soft[:5])  # not a whole number of batches
+    flat = evaluation.evaluate(options(folder))
+    printed = capsys.readouterr().out
+    written = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert written == flat
+    counts = {"pictures": 5, "photos": 6, "cartoons": 6}
+    assert {name: flat.pop(name) for name in counts} == counts
+    assert flat.pop("total_variation_ratio") < 0.6
+    assert len(flat) == 3
+    for name, value in flat.items():
+        assert 0 < value < 1e6
+        line = "VGG-19 Frechet distance, %s: %.4f\n" % (name.replace("vgg19_frechet_", ""), value)
+        assert line in printed
+    same = evaluation.evaluate(options(os.path.dirname(photos[0])))
+    assert same["total_variation_ratio"] == 1
+    assert abs(same["vgg19_frechet_photo"]) < 1e-6 * flat["vgg19_frechet_photo"]
+    other = same["vgg19_frechet_cartoon"]
+    np.testing.assert_allclose(other, same["vgg19_frechet_photo_to_cartoon"], rtol=1e-9)
+    np.testing.assert_allclose(other, flat["vgg19_frechet_photo_to_cartoon"], rtol=1e-9)
+
+
+def test_faces_are_compared_with_faces(options, tmp_path):
+    config = options("x")
+    faces = os.path.join(config.data_path, "dataset", "face_cartoon")
+    found = evaluation.evaluate(options(faces, "--subjects", "face"))
+    assert abs(found["vgg19_frechet_cartoon"]) < 1e-6 * found["vgg19_frechet_photo"]
+
+
+@pytest.mark.parametrize(
+    ("results", "words", "error", "sentence"),
+    [
+        ("nothing", [], UserError, "there is no folder .*nothing; give a folder of pictures"),
+        ("empty", [], UserError, "the folder .*empty holds no picture"),
+        ("some", ["--vgg=no.npz"], WeightsError, r"no\.npz cannot be opened: No such file"),
+        ("some", ["--data_path=none"], UserError, "none of the folders face_photo, .* is in none"),
+        ("some", ["--inception=no.npz"], UserError, r"--inception no\.npz: there is no such file"),
+    ],
+)
+def test_what_is_missing_is_told_before_anything_is_computed(
+    options, tmp_path, monkeypatch, results, words, error, sentence
+):
+    _stand_in(tmp_path, "", monkeypatch)
+    (tmp_path / "empty").mkdir()
+    _results(tmp_path / "some", [draw_cartoon(np.random.RandomState(0))])
+    monkeypatch.setattr(evaluation, "_variation", lambda paths: pytest.fail("it computes"))
+    with pytest.raises(error, match=sentence):
+        evaluation.evaluate(options(tmp_path / results, *words))
+    assert not (tmp_path / "out").exists()
+
+
+def _stand_in(folder, body, monkeypatch):
+    """Puts a program in the place of tools/fid."""
+    (folder / "tools" / "fid").mkdir(parents=True)
+    (folder / "tools" / "fid" / "__main__.py").write_text("import json, sys\n" + body)
+    monkeypatch.setattr(evaluation, "REPOSITORY", str(folder))
+
+
+def test_fid_is_that_of_the_repositorys_tool(options, tmp_path, monkeypatch, capsys):
+    import cases
+
+    body = "open('calls', 'a').write(json.dumps(sys.argv[1:]) + chr(10))\n"
+    body += "print('FID:  %.1f' % (len(open('calls').readlines()) + 0.5))\n"
+    _stand_in(tmp_path, body, monkeypatch)
+    results = _results(tmp_path / "r", [draw_cartoon(np.random.RandomState(0))])
+    (tmp_path / "i n.npz").write_bytes(b"x")
+    config = options(results, "--inception=%s" % (tmp_path / "i n.npz"))
+    found = evaluation.evaluate(config)
+    assert (found["fid_photo"], found["fid_cartoon"]) == (1.5, 2.5)
+    assert capsys.readouterr().out == "FID:  1.5000\nFID:  2.5000\n"
+    calls = [json.loads(line) for line in (tmp_path / "calls").open()]
+    folders = [
+        os.path.join(config.data_path, "dataset", "scenery_" + k) for k in ("photo", "cartoon")
+    ]
+    rest = [str(results), "--inception", str(tmp_path / "i n.npz")]
+    assert calls == [[folder] + rest for folder in folders]
+    accuracy = cases.accuracy(types.SimpleNamespace(output=str(tmp_path / "out")))
+    assert (accuracy["metric"], accuracy["value"]) == ("FID to cartoon", 2.5)
+    assert accuracy["protocol"] == "tools/fid; 1 cartoonized training photos, 6 cartoons"
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [("sys.exit('no such weights')", "no such weights"), ("print(3)", "it printed no FID")],
+)
+def test_a_tool_that_fails_is_told(tmp_path, monkeypatch, body, sentence):
+    _stand_in(tmp_path, body, monkeypatch)
+    with pytest.raises(UserError, match="tools/fid failed for .*a and .*b: " + sentence):
+        evaluation.fid("a", "b", "x")
+
+
+def test_a_folder_that_stands_alone_has_no_fid(options, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "REPOSITORY", str(tmp_path))
+    results = _results(tmp_path / "r", [draw_cartoon(np.random.RandomState(0))])
+    with pytest.raises(UserError, match=r"--inception: FID is measured by tools/fid, which is in"):
+        evaluation.evaluate(options(results, "--inception=x"))
