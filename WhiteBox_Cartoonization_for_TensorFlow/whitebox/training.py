@@ -77,7 +77,7 @@ def build_step(config, vgg: Vgg, device: devices.Device, group: ranks.Group) -> 
 
     outputs = cartoonize(photos, minimal, seed)
     judge_texture = Discriminator("disc_gray", 1, config.d_width, seed)
-    judge_surface = Discriminator("disc_blur", 3, config.d_width, seed + 1)
+    judge_surface = Discriminator("disc_blur", 3, config.d_width, seed)
     fake_texture = judge_texture(texture(outputs, weights))
     fake_surface = judge_surface(surface(outputs))
     g_texture = losses.generator_loss(fake_texture)
