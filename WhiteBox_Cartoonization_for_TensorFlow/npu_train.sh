@@ -18,7 +18,8 @@ if [ $status -eq 0 ]; then
 else
     echo "[CANN-ZhongZhi] train return failed"
 fi
-if [ -d "$work" ] && [ "$(realpath "$work")" != "$(realpath "$output")" ]; then
-    cp -r "$work" "$output" || exit 1
-fi
+case "$(realpath "$output")/" in
+"$(realpath "$work")"/*) ;; # the output lies in it: there it is already
+*) [ ! -d "$work" ] || cp -r "$work" "$output" || status=1 ;;
+esac
 exit $status

@@ -240,8 +240,8 @@ class Run:
         recent = self._step_seconds[self._logged :] or [seconds]
         self._logged, seconds = len(self._step_seconds), float(np.mean(recent))
         rate = self._pictures / seconds
-        record = dict(step=step, **self._losses)
-        record.update(more, seconds_per_step=round(seconds, 6), images_per_second=round(rate, 4))
+        record = dict(step=step, **self._losses, **{k: float(v) for k, v in more.items()})
+        record.update(seconds_per_step=round(seconds, 6), images_per_second=round(rate, 4))
         self._log.write(json.dumps(record) + "\n")
         self._log.flush()
         if self._writer:

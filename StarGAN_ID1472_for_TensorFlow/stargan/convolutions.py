@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions in forms that a CPU computes faster, with the same results up to rounding.
+"""The discriminator's innermost 4x4 convolutions in a form that a CPU computes faster.
 
-The discriminator's innermost 4x4 convolutions, whose kernels are large and whose maps are small, as
-matrix products; the generator's 7x7 convolution to three channels by columns.
+Their kernels are large and their maps small, so they are matrix products; the results are the same
+up to rounding.
 """
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 
@@ -34,19 +33,3 @@ def convolve_patches(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     rows = tf.reshape(x, [-1, 16 * c])
     product = _product(rows, tf.reshape(kernel, [16 * c, filters]))
     return tf.reshape(product, [-1, h // 2, w // 2, filters])
-
-
-def convolve_to_few(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Returns the SAME convolution with stride 1 for few output channels, [N, H, W, O].
-
-    `kernel` is [h, w, C, O]. Its columns make w * O maps, which are then added, each shifted to its
-    place: more of the vector units have something to do.
-    """
-    height, width, channels, filters = kernel.shape.as_list()
-    columns = tf.reshape(tf.transpose(kernel, [0, 2, 1, 3]), [height, 1, channels, width * filters])
-    maps = tf.nn.conv2d(images, columns, [1, 1, 1, 1], "SAME")
-    places = np.zeros([1, width, width, filters, filters], np.float32)
-    for column in range(width):
-        places[0, column, column] = np.eye(filters)
-    places = places.reshape(1, width, width * filters, filters)
-    return tf.nn.conv2d(maps, places, [1, 1, 1, 1], "SAME")

@@ -39,7 +39,7 @@ def _convolution(x, filters, size, stride, seed, few=False):
     with tf.variable_scope("conv2d"):
         kernel = _kernel(size, x.shape.as_list()[3], filters, seed)
     if few:
-        return convolutions.convolve_to_few(x, kernel)
+        return filtering.convolve_to_few(x, kernel)
     return tf.nn.conv2d(x, kernel, [1, stride, stride, 1], "SAME")
 
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from stargan import convolutions, networks
+from tf_runtime import filtering
 
 
 def _run(fetches, feed=None):
@@ -218,7 +219,7 @@ def test_patches_equal_the_convolution_with_first_and_second_gradients(shape):
 @pytest.mark.parametrize(("size", "filters"), [(7, 3), (3, 2), (5, 1)])
 def test_the_convolution_to_few_channels_equals_the_convolution_with_its_gradients(size, filters):
     images, kernel = _inputs([2, 9, 8, 5], [size, size, 5, filters])
-    mine = convolutions.convolve_to_few(images, kernel)
+    mine = filtering.convolve_to_few(images, kernel)
     theirs = tf.nn.conv2d(images, kernel, [1, 1, 1, 1], "SAME")
     assert mine.shape.as_list() == theirs.shape.as_list()
     _assert_close(*_run([_with_gradients(y, [images, kernel]) for y in (mine, theirs)]))

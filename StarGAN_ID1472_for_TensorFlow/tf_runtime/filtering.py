@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Source: tools/shared/tf_runtime/filtering.py. The model folders hold identical copies;
 # edit the source and run "python ci/copies.py --write".
-"""3x3 convolutions with half of the arithmetic, for the CPU in float32: minimal filtering."""
+"""Convolutions that a CPU computes faster, up to rounding: minimal filtering, and by columns."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -99,3 +99,17 @@ def filter_lines(images: tf.Tensor, kernels: tf.Tensor) -> tf.Tensor:
     x = x[:, :h]
     x.set_shape(known[:3] + [filters])
     return x
+
+
+def convolve_to_few(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Returns the SAME convolution with stride 1 for few output channels, [N, H, W, O].
+
+    `kernel` is [h, w, C, O]. Its columns make w * O maps, which are then added, each shifted to its
+    place: more of the vector units have something to do.
+    """
+    height, width, channels, filters = kernel.shape.as_list()
+    columns = tf.reshape(tf.transpose(kernel, [0, 2, 1, 3]), [height, 1, channels, width * filters])
+    maps = tf.nn.conv2d(images, columns, [1, 1, 1, 1], "SAME")
+    places = np.eye(width * filters, dtype=np.float32).reshape(-1, width, filters)
+    places = places.swapaxes(0, 1)[None]
+    return tf.nn.conv2d(maps, places, [1, 1, 1, 1], "SAME")

@@ -7,7 +7,8 @@ import os
 from harness.files import read_json
 from harness.options import words_for
 from whitebox import data
-from whitebox.config import Config
+from whitebox.config import Config, EvaluateConfig
+from whitebox.fid import check_fid
 from whitebox.weights import find_vgg, read_vgg
 
 LOSS_LISTS = {"%s_loss.txt": "d_loss_total"}
@@ -47,6 +48,11 @@ def _config(case):
 def check_data(case) -> None:
     """Raises ValueError unless pictures and VGG-19 can be used."""
     config = _config(case)
+    if config.save_dir != "train_cartoon":
+        text = "--save_dir %s: a case keeps its run in train_cartoon; choose an --output_path"
+        raise ValueError(text % config.save_dir)
+    if config.inception:
+        check_fid(config.inception)
     domains = data.find_domains(config)
     data.steps_per_epoch(domains, config, case.ranks)
     read_vgg(config.vgg or find_vgg(data.find_root(config)))
@@ -78,7 +84,9 @@ def following(case):
     words.update((k, v) for k, v in options.items() if k in ("device", "save_dir", "threads"))
     programs = [["test_code/cartoonize.py"] + words_for(words)]
     if case.preset == "full":
-        programs.append(["test_code/evaluate.py"] + words_for(dict(options, results=results)))
+        known = {field.name for field in dataclasses.fields(EvaluateConfig)}
+        words = {name: value for name, value in options.items() if name in known}
+        programs.append(["test_code/evaluate.py"] + words_for(dict(words, results=results)))
     return programs
 
 

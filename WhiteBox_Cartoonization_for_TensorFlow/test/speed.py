@@ -145,7 +145,10 @@ def time_end_to_end(device_words, count, folder):
 
 def main():
     """Times what the command line asks for and prints the JSON object."""
-    what = sys.argv[1]
+    modes = ("train", "network", "infer", "end_to_end", "large")
+    what = sys.argv[1] if len(sys.argv) > 1 else ""
+    if what not in modes:
+        sys.exit("speed.py: %r is not one of %s" % (what, ", ".join(modes)))
     (options, config), _ = parse_several([SpeedOptions, Config], sys.argv[2:])
     device = devices.choose(config)
     with tempfile.TemporaryDirectory() as folder:

@@ -141,7 +141,7 @@ def _stand_in(folder, body, monkeypatch):
     """Puts a program in the place of tools/fid."""
     (folder / "tools" / "fid").mkdir(parents=True)
     (folder / "tools" / "fid" / "__main__.py").write_text("import json, sys\n" + body)
-    monkeypatch.setattr(evaluation, "REPOSITORY", str(folder))
+    monkeypatch.setattr("whitebox.fid.REPOSITORY", str(folder))
 
 
 def test_fid_is_that_of_the_repositorys_tool(options, tmp_path, monkeypatch, capsys):
@@ -178,7 +178,7 @@ def test_a_tool_that_fails_is_told(tmp_path, monkeypatch, body, sentence):
 
 
 def test_a_folder_that_stands_alone_has_no_fid(options, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "REPOSITORY", str(tmp_path))
+    monkeypatch.setattr("whitebox.fid.REPOSITORY", str(tmp_path))
     results = _results(tmp_path / "r", [draw_cartoon(np.random.RandomState(0))])
     with pytest.raises(UserError, match=r"--inception: FID is measured by tools/fid, which is in"):
         evaluation.evaluate(options(results, "--inception=x"))

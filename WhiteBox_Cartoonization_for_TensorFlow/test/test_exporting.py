@@ -158,6 +158,13 @@ def test_a_cartoonizer_makes_the_same_of_a_pb_as_of_the_checkpoint(weights, tmp_
         assert np.abs(made[0] - cartoons).max() <= 1
 
 
+def test_a_cartoonizer_refuses_a_pb_of_one_size(weights, tmp_path):
+    path = str(tmp_path / "g.pb")
+    exporting.export(weights, path, 32)
+    with pytest.raises(UserError, match=r"takes pictures of 32 x 32 pixels only; export it again"):
+        serving.Cartoonizer(path, CPU).__enter__()
+
+
 @pytest.mark.parametrize("name", ["g.h5", "g", "pb", "g.PB"])
 def test_an_ending_that_is_not_known_is_refused(weights, tmp_path, name):
     with pytest.raises(UserError) as caught:

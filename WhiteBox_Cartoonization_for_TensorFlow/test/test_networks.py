@@ -91,7 +91,7 @@ def test_all_passes_through_one_network_share_its_variables():
     assert len(tf.trainable_variables()) == 36 + 14
 
 
-def test_a_frozen_generator_has_no_trainable_variable_and_the_same_weights():
+def test_a_frozen_generator_has_variables_of_its_own_and_none_to_train():
     pictures = tf.constant(_pictures(1, 16, 16, 3))
     with tf.variable_scope("other"):
         frozen = generator(pictures, trainable=False, seed=2)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tf_runtime import device as devices
-from whitebox import representations
+from whitebox import data, representations
 from whitebox.config import Config
 from whitebox.networks import Discriminator, generator
 from whitebox.representations import box_mean, guided_filter, surface, texture, texture_weights
@@ -196,3 +196,7 @@ def test_the_roll_by_nothing_changes_nothing():
     for value in _value([same, tf.gradients(same * images, images)[0]]):
         assert value.shape == (2, 4, 3, 3)
     np.testing.assert_array_equal(*_value([same, images]))
+
+
+def test_the_texture_has_random_numbers_of_its_own():
+    assert representations.STREAM >= 2 * data.CROPS  # the orders', then those of the crops

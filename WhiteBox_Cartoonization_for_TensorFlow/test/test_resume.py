@@ -106,6 +106,17 @@ def test_a_pretraining_prints_and_leaves_what_is_documented(whole):
     assert any("tfevents" in name for name in os.listdir(str(folder / "train_log")))
 
 
+def test_loss_scales_are_in_the_log_under_their_names(whole, tmp_path, monkeypatch):
+    scales = {name + "/loss_scale": tf.constant for name in ("generator_train", "pretraining")}
+    monkeypatch.setattr(
+        pretraining.devices, "loss_scales", lambda: {name: of(8.0) for name, of in scales.items()}
+    )
+    pretrain(*words_of(whole[0], tmp_path, "--total_iter=1"))
+    with open(str(tmp_path / "pretrain" / "checkpoint" / "log.jsonl")) as file:
+        record = json.loads(file.readline())
+    assert [record[name] for name in scales] == [8.0, 8.0]
+
+
 def test_a_pretraining_s_checkpoint_holds_all_that_it_goes_on_from(whole):
     held, own = tensors(whole[1]), set(GENERATOR_SHAPES)
     slots = {"pretraining/%s/%s" % (name, slot) for name in own for slot in ("Adam", "Adam_1")}
@@ -176,6 +187,23 @@ def test_an_unfinished_pretraining_is_not_taken(options, tmp_path, training_json
     write_finished(tmp_path / "out", training_json)
     assert training.pretrained_generator(options) == ""
     assert training.needs_pretraining(options)
+
+
+@pytest.mark.parametrize("training_json", [None, {"stopped": True}])
+def test_a_pretraining_with_all_the_steps_that_are_wanted_is_finished(
+    drawn, tmp_path, training_json
+):
+    write_finished(tmp_path / "out", training_json)  # killed or stopped after its last step
+    words = words_of(drawn, tmp_path / "out", "--pretrain_iter=4")
+    in_output = str(tmp_path / "out" / "pretrain" / "saved_models" / "model-4")
+    assert training.pretrained_generator(parse(Config, words)[0]) == in_output
+
+
+def test_with_another_real_path_data_path_still_has_the_pretrained_generator(drawn, tmp_path):
+    path = str(tmp_path / "own" / "pretrain" / "saved_models" / "model-7")
+    write_generator(path, arrays(1))
+    words = words_of(tmp_path / "own", tmp_path / "out", "--REAL_PATH=%s/dataset" % drawn)
+    assert training.pretrained_generator(parse(Config, words)[0]) == path
 
 
 def test_a_run_starts_from_what_is_given_then_from_the_data_then_from_the_output(

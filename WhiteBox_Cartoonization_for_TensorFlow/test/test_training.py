@@ -19,7 +19,7 @@ from tf_runtime import device as devices
 from tf_runtime.checkpoints import checkpoint_steps
 from tf_runtime.ranks import Group
 from tf_runtime.run import NotFiniteError
-from whitebox import data, serving, training
+from whitebox import data, losses, serving, training
 from whitebox.config import Config
 from whitebox.generators import GENERATOR_SHAPES, read_generator, write_generator
 from whitebox.progress import Generators
@@ -148,7 +148,7 @@ def test_the_log_has_ten_losses_that_belong_together(whole):
     ],
 )
 def test_the_weights_that_are_printed_have_every_normalisation_in_them(words, structure, tv):
-    printed = training.effective_weights(parse(Config, words)[0])
+    printed = losses.effective_weights(parse(Config, words)[0])
     assert "surface 0.1 and texture 1 of mean squares, structure %.3g and" % structure in printed
     assert printed.endswith("total variation %.3g of mean squares" % tv)
 
@@ -279,7 +279,7 @@ def test_published_superpixels_are_of_the_generator_as_it_is(whole, tmp_path, mo
     words = words_of(whole[0], tmp_path, 3, "--preset=published", "--save_steps=1")
     printed = train(*words)
     assert Recorder.words == (8, False, True, 1)
-    assert "structure 0.0244 and" in printed  # 200 / (4 * 4 * 512)
+    assert "structure 1.56 and" in printed  # 200 / (4 * 4 * 8): the tests' VGG-19 is narrow
     assert len(Recorder.pictures) == 3
     config, folder = parse(Config, words)[0], tmp_path / "train_cartoon" / "saved_models"
     domains = data.find_domains(config)
@@ -291,7 +291,7 @@ def test_published_superpixels_are_of_the_generator_as_it_is(whole, tmp_path, mo
         only_these(recorded, expected, made)
     first, published = records(whole[1])[0], records(tmp_path)[0]
     assert published["tv_loss"] == pytest.approx(first["tv_loss"] * 64, rel=1e-4)
-    fewer = 32 * 32 * 512 / (4 * 4 * 8)  # the tests' VGG-19 is narrow
+    fewer = 32 * 32 * 512 / (4 * 4 * 8)
     assert published["photo_loss"] == pytest.approx(first["photo_loss"] * fewer, rel=1e-4)
     assert published["d_loss_total"] == first["d_loss_total"]
 

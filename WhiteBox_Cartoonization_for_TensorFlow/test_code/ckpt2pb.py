@@ -13,7 +13,7 @@ from harness.options import PlatformOptions, option, parse
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportOptions(PlatformOptions):
+class ExportOptions:
     """Export."""
 
     weights: str = option(
@@ -43,7 +43,7 @@ def main() -> int:
     from tf_runtime.device import choose
     from whitebox import exporting, serving
 
-    choose(dataclasses.replace(config, device="cpu"))  # an export computes nothing
+    choose(PlatformOptions(device="cpu", precision_mode="force_fp32"))
     weights = serving.find_weights(config)
     exporting.export(weights, config.output, config.patch_size, config.smooth)
     nodes = (weights, config.output, serving.INPUT, serving.OUTPUT)

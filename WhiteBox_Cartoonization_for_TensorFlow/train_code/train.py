@@ -8,7 +8,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from harness.errors import run_program
+from harness.errors import UserError, run_program
 from harness.options import environment_number, parse
 from whitebox.config import Config
 
@@ -27,6 +27,9 @@ def main() -> int:
         return 0
     check_inputs(config, environment_number("RANK_SIZE", 1))
     if pretrain(pretrain_config(config)):
+        if needs_pretraining(config):
+            text = "the pretraining in %s left no generator; choose another --output_path"
+            raise UserError(text % config.output_path)
         # A process of its own: the ranks meet again, and the memory is free.
         os.execv(sys.executable, [sys.executable] + sys.argv)
     return 0

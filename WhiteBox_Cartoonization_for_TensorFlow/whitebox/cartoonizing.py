@@ -21,7 +21,7 @@ from whitebox import pictures
 from whitebox.jobs import Job, Plan, make_plan
 from whitebox.pictures import Picture, PictureError
 
-BATCH_PIXELS = 2**24  # larger pictures are not held in memory together
+BATCH_PIXELS = 2**20  # of pictures that are done together; larger ones gain nothing by it
 WRITERS, WAITING = 2, 8  # threads that write, and cartoons that may wait for them
 # After these no other picture can be written either.
 _NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EPIPE)

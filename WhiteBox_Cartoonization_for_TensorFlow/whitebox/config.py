@@ -36,7 +36,10 @@ class TrainingOptions(PlatformOptions):
     )
     batch_size: int = option(16, "pictures of each kind per step and device", low=1)
     train_epochs: int = option(
-        0, "epochs of the photos to train instead of TOTAL_ITER", low=0, may_change=True
+        0,
+        "epochs to train instead of TOTAL_ITER, each as many photos as there are of all subjects",
+        low=0,
+        may_change=True,
     )
     adv_train_lr: float = option(2e-4, "Adam's learning rate", low=0, aliases=("lr",))
     seed: int = option(0, "of weights, order, crops and colours", low=0, high=2**31 - 1)
@@ -91,7 +94,7 @@ class Config(TrainingOptions):
     pretrained: str = option(
         "",
         "generator to start from: a checkpoint's path or an .npz; default: the newest in "
-        "DATA_PATH/pretrain/saved_models, else it is pretrained first",
+        "pretrain/saved_models of the data, else it is pretrained first",
         may_change=True,
     )
     pretrain_iter: int = option(
@@ -114,7 +117,9 @@ class Config(TrainingOptions):
     lambda_content: float = option(200.0, "weight of the distance to the photo", low=0)
     lambda_tv: float = option(1e4, "weight of the total variation", low=0)
     use_enhance: bool = option(
-        False, "structure by selective search and adaptive colours instead of SLIC and mean colours"
+        False,
+        "structure by selective search and adaptive colours instead of SLIC and mean colours, "
+        "with either preset",
     )
     superpixels: int = option(200, "segments of a picture", low=2)
     superpixel_workers: int = option(
@@ -157,7 +162,7 @@ class CartoonizeConfig(PlatformOptions):
         "cartoonized_scenery", "name of the folder in OUTPUT_PATH, without --output"
     )
     save_dir: str = option("train_cartoon", "name of the training's folder in OUTPUT_PATH")
-    raw: bool = option(False, "write PNG, exactly what the network gives")
+    raw: bool = option(False, "write pictures as PNG, exactly what the network gives")
     max_side: int = option(
         720,
         "larger pictures are reduced until their shorter side is so many pixels, as published; "
@@ -168,7 +173,9 @@ class CartoonizeConfig(PlatformOptions):
         1.0, "1 is the cartoon, 0 the photo, between them a mixture", low=0, high=1
     )
     smooth: float = option(
-        5e-3, "epsilon of the last guided filter; 0 leaves the filter out", low=0
+        5e-3,
+        "epsilon of the last guided filter; 0 leaves the filter out; a .pb has its own",
+        low=0,
     )
     tile: int = option(
         1024, "larger pictures are done in tiles of so many pixels; 0: in one piece", low=0
@@ -194,7 +201,18 @@ class CartoonizeConfig(PlatformOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig(Config):
+class EvaluateConfig(PlatformOptions):
     """Evaluating a folder of cartoons."""
 
-    results: str = option("", "folder of the cartoons (default OUTPUT_PATH/cartoonized_scenery)")
+    results: str = option("", "folder of the cartoons; default OUTPUT_PATH/cartoonized_scenery")
+    data_path: str = option("./dataset", "folder of the data, as in the training")
+    REAL_PATH: str = option("", "as in the training", aliases=("real_path",))
+    output_path: str = option("./output", "folder that metrics.json is written to")
+    subjects: Tuple[str, ...] = option(
+        SUBJECTS,
+        "with what it was trained; scenery is compared where it is among them",
+        choices=SUBJECTS,
+    )
+    batch_size: int = option(16, "pictures that are computed together", low=1)
+    vgg: str = option("", "VGG-19, as in the training")
+    inception: str = option("", "Inception weights, to measure FID with tools/fid instead")

@@ -141,7 +141,7 @@ def _problems(paths, decode) -> List[str]:
                     pass
         except UserError as error:
             problems.append(str(error))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except Exception as error:  # damaged files make Pillow raise nearly anything
             problems.append("%s cannot be read as a picture: %s" % (path, error))
     return problems
 

@@ -2,24 +2,20 @@
 """How far a folder of cartoons is from the photos and from real cartoons (section 4.4)."""
 
 import os
-import re
-import subprocess
-import sys
 from typing import Dict, List
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from harness.errors import UserError
 from harness.files import write_json
 from harness.images import list_images, read_image
 from tf_runtime import device as devices
 from whitebox import data
+from whitebox.fid import check_fid, fid
 from whitebox.vgg import Vgg
 from whitebox.weights import find_vgg, read_vgg
 
-REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SIDE = 256  # pixels of the pictures whose features are compared
 
 
@@ -39,7 +35,7 @@ def evaluate(config) -> Dict[str, float]:
     domain = data.find_domains(config)[-1]  # scenery, where there are both
     results = list_images(config.results)
     if config.inception:
-        _check_fid_tool(config.inception)
+        check_fid(config.inception)
     else:
         layers = read_vgg(config.vgg or find_vgg(data.find_root(config)))
     metrics = {"pictures": float(len(results)), "photos": float(len(domain.photos))}
@@ -107,27 +103,3 @@ def _features(sets, layers, batch_size, device) -> List[np.ndarray]:
                     rows.append(value[: len(batch)].astype(np.float64))
                 found.append(np.concatenate(rows))
     return found
-
-
-def _check_fid_tool(inception) -> None:
-    if not os.path.exists(os.path.join(REPOSITORY, "tools", "fid", "__main__.py")):
-        text = "--inception: FID is measured by tools/fid, which is in the whole repository only"
-        raise UserError(text + "; leave --inception out, or run this folder inside it")
-    if not os.path.isfile(inception):
-        raise UserError("--inception %s: there is no such file" % inception)
-
-
-def fid(real: str, fake: str, inception: str) -> float:
-    """Returns the FID of two folders of pictures: `python -m tools.fid REAL FAKE --inception FILE`.
-
-    Raises:
-      UserError: if the tool fails.
-    """
-    real, fake, inception = map(os.path.abspath, (real, fake, inception))
-    command = [sys.executable, "-m", "tools.fid", real, fake, "--inception", inception]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    found = re.findall(r"FID:\s+(\S+)", done.stdout)
-    if done.returncode or not found:
-        problem = (done.stderr.strip().splitlines() or ["it printed no FID"])[-1]
-        raise UserError("tools/fid failed for %s and %s: %s" % (real, fake, problem))
-    return float(found[-1])

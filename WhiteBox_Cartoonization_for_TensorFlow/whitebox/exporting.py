@@ -36,7 +36,8 @@ def export(weights: str, path: str, size: int = 0, smooth: float = 5e-3) -> None
         text = "TensorFlow %s makes a .tflite of one size only; give --patch_size, such as 256"
         raise UserError(text % tf.__version__)
     arrays = read_generator(weights)
-    with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
+    cpu = tf.ConfigProto(device_count={"GPU": 0})
+    with tf.Graph().as_default() as graph, tf.Session(graph=graph, config=cpu) as session:
         images, cartoons = serving.build_inference(size or None, smooth, protected=False)
         serving.assign(session, arrays)
         if path.endswith(".tflite"):

@@ -45,3 +45,30 @@ def total_variation(images: tf.Tensor, size: int = PIXELS_AT_256) -> tf.Tensor:
     down = images[:, 1:] - images[:, :-1]
     right = images[:, :, 1:] - images[:, :, :-1]
     return (_mean_square(down) + _mean_square(right)) / size
+
+
+def sizes(config, channels: int):
+    """Returns by what the distance of VGG features and the total variation are divided."""
+    if not config.is_published:
+        return FEATURES_AT_256, PIXELS_AT_256
+    side = config.patch_size
+    return (side // 8) ** 2 * channels, side * side * 3
+
+
+def effective_weights(config, channels: int = 512) -> str:
+    """Returns the sentence that says what the losses weigh, all normalisations included.
+
+    Args:
+      config: the options.
+      channels: of VGG-19's conv4_4.
+    """
+    features, pixels = sizes(config, channels)
+    text = "effective weights: surface %.3g and texture %.3g of mean squares, structure %.3g and "
+    text += "content %.3g of mean differences of VGG features, total variation %.3g of mean squares"
+    return text % (
+        config.lambda_surface,
+        config.lambda_texture,
+        config.lambda_structure / features,
+        config.lambda_content / features,
+        config.lambda_tv / pixels,
+    )

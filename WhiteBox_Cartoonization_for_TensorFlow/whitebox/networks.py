@@ -44,6 +44,8 @@ def _convolution(x, name, filters, size=3, stride=1, words=()):
         bias = _variable("biases", [filters], trainable=trainable).read_value()
     if minimal and (size, stride) == (3, 1) and filtering.filtering_pays(shape[2], filters):
         x = filtering.filter_lines(x, filtering.filter_kernel(kernel))
+    elif minimal and filters < 16:
+        x = filtering.convolve_to_few(x, kernel)
     else:
         x = tf.nn.conv2d(x, kernel, [1, stride, stride, 1], "SAME")
     return tf.nn.bias_add(x, bias)
@@ -71,7 +73,7 @@ def generator(
 
     Args:
       images: float32 [N, H, W, 3], BGR in [-1, 1]; H and W are multiples of 4.
-      minimal: compute 3x3 convolutions by minimal filtering where it pays; float32 on a CPU.
+      minimal: compute convolutions in the forms of `filtering` where that pays; float32 on a CPU.
       seed: of the initial weights.
       trainable: whether the variables are.
 

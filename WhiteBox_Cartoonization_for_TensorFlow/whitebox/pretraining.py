@@ -16,6 +16,7 @@ from whitebox.generators import newest_generator
 from whitebox.networks import GENERATOR, generator
 from whitebox.progress import GENERATORS_FOLDER, Generators, Lines, Samples, is_due
 
+BETAS = 0.5, 0.99  # Adam's momentum terms
 SECONDS_TO_WRITE = 60  # until the other ranks give up
 
 
@@ -56,7 +57,7 @@ def pretrain(config) -> bool:
         minimal = device.name == "cpu" and not device.mixed
         photos = tf.placeholder(tf.float32, [n, side, side, 3], "photos")
         loss = reconstruction_loss(photos, generator(photos, minimal, config.seed))
-        adam = tf.train.AdamOptimizer(config.adv_train_lr, 0.5, 0.99)
+        adam = tf.train.AdamOptimizer(config.adv_train_lr, *BETAS)
         variables = tf.trainable_variables(GENERATOR + "/")
         train = devices.minimize(adam, loss, variables, device, group, "pretraining")
         scales = devices.loss_scales()
@@ -98,10 +99,13 @@ def _wait_for(path):
         time.sleep(0.2)
 
 
-def finished_generator(output_path: str) -> str:
-    """Returns the generator of a pretraining in `output_path` that came to its end, or ""."""
+def finished_generator(output_path: str, steps: int) -> str:
+    """Returns the generator of a pretraining in `output_path` that came to its end, or "".
+
+    It did if it says so, or if its newest generator has trained for `steps`.
+    """
     folder = os.path.join(output_path, "pretrain")
     training = read_json(os.path.join(folder, "checkpoint", "training.json"), {})
-    if training.get("stopped", True):
-        return ""
-    return newest_generator(os.path.join(folder, GENERATORS_FOLDER))
+    path = newest_generator(os.path.join(folder, GENERATORS_FOLDER))
+    done = path and int(path.rsplit("-", 1)[1]) >= steps
+    return path if done or not training.get("stopped", True) else ""

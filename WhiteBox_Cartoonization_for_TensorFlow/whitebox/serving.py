@@ -60,7 +60,8 @@ class Cartoonizer:
     """Cartoonizes pictures; a context manager whose value is a `Cartoonize`.
 
     Pictures are padded by reflection to multiples of 4 and cut back. Tiles give what the whole
-    picture would: the generator has no statistics, and a tile sees all that matters around it.
+    picture would, up to rounding: the generator has no statistics, and a tile sees all that matters
+    around it.
 
     Args:
       path: a checkpoint, an .npz of its variables, or a .pb with the nodes input and add_1.
@@ -172,6 +173,9 @@ def _import(path):
     except ValueError as error:
         text = "%s does not have the nodes %s and %s: %s; give one written by ckpt2pb.py"
         raise UserError(text % (path, INPUT, OUTPUT, error)) from error
+    if images.shape.as_list()[1:3] != [None, None]:
+        text = "%s takes pictures of %s pixels only; export it again with --patch_size=0"
+        raise UserError(text % (path, " x ".join(map(str, images.shape.as_list()[1:3]))))
     return images, cartoons
 
 

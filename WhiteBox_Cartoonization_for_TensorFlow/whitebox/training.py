@@ -5,7 +5,6 @@ import dataclasses
 import os
 from typing import Dict, NamedTuple
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from harness.errors import UserError
@@ -17,7 +16,7 @@ from whitebox import data, losses
 from whitebox.config import PretrainConfig, TrainingOptions
 from whitebox.generators import newest_generator, read_generator
 from whitebox.networks import GENERATOR, Discriminator, generator
-from whitebox.pretraining import finished_generator
+from whitebox.pretraining import BETAS, finished_generator
 from whitebox.progress import GENERATORS_FOLDER, Generators, Lines, Samples, is_due
 from whitebox.representations import guided_filter, surface, texture, texture_weights
 from whitebox.superpixels import Flattener
@@ -25,7 +24,6 @@ from whitebox.vgg import Vgg
 from whitebox.weights import find_vgg, read_vgg
 
 DISCRIMINATORS = ("disc_gray", "disc_blur")
-BETAS = 0.5, 0.99  # Adam's momentum terms
 
 
 class StepGraph(NamedTuple):
@@ -85,9 +83,7 @@ def build_step(config, vgg: Vgg, device: devices.Device, group: ranks.Group) -> 
 
     features = vgg(outputs)
     of_photos, of_flattened = tf.split(tf.stop_gradient(vgg(tf.concat([photos, flattened], 0))), 2)
-    features_size, pixels_size = losses.FEATURES_AT_256, losses.PIXELS_AT_256
-    if config.is_published:
-        features_size, pixels_size = np.prod(features.shape.as_list()[1:]), side * side * 3
+    features_size, pixels_size = losses.sizes(config, features.shape.as_list()[3])
     content = losses.feature_distance(of_photos, features, features_size)
     structure = losses.feature_distance(of_flattened, features, features_size)
     tv = losses.total_variation(outputs, pixels_size)
@@ -129,22 +125,6 @@ def build_step(config, vgg: Vgg, device: devices.Device, group: ranks.Group) -> 
     return StepGraph(*words, train, remember, preview)
 
 
-def effective_weights(config) -> str:
-    """Returns the sentence that says what the losses weigh, all normalisations included."""
-    features, pixels = losses.FEATURES_AT_256, losses.PIXELS_AT_256
-    if config.is_published:
-        features, pixels = 2 * config.patch_size**2 * 4, 3 * config.patch_size**2
-    text = "effective weights: surface %.3g and texture %.3g of mean squares, structure %.3g and "
-    text += "content %.3g of mean differences of VGG features, total variation %.3g of mean squares"
-    return text % (
-        config.lambda_surface,
-        config.lambda_texture,
-        config.lambda_structure / features,
-        config.lambda_content / features,
-        config.lambda_tv / pixels,
-    )
-
-
 def run_folder(config) -> str:
     """Returns the folder of the run's log and of the checkpoints to go on from."""
     return os.path.join(config.folder, "checkpoint")
@@ -153,13 +133,17 @@ def run_folder(config) -> str:
 def pretrained_generator(config) -> str:
     """Returns the generator to start from, or "" if it must be pretrained first.
 
-    That is --pretrained, else the newest in DATA_PATH/pretrain/saved_models, else that of a
+    That is --pretrained, else the newest in pretrain/saved_models of the data, else that of a
     finished pretraining in OUTPUT_PATH.
     """
     if config.pretrained:
         return config.pretrained
-    folder = os.path.join(data.find_root(config), "pretrain", GENERATORS_FOLDER)
-    return newest_generator(folder) or finished_generator(config.output_path)
+    places = config.data_path, os.path.join(config.data_path, "dataset"), data.find_root(config)
+    for place in places:
+        path = newest_generator(os.path.join(place, "pretrain", GENERATORS_FOLDER))
+        if path:
+            return path
+    return finished_generator(config.output_path, config.pretrain_iter)
 
 
 def needs_pretraining(config) -> bool:
@@ -176,14 +160,14 @@ def pretrain_config(config) -> PretrainConfig:
     return PretrainConfig(total_iter=config.pretrain_iter, **dict(values, train_epochs=0))
 
 
-def check_inputs(config, ranks: int):
+def check_inputs(config, rank_count: int):
     """Returns (domains, steps per epoch, path of VGG-19, its layers), all found usable.
 
     Raises:
       UserError: if data, VGG-19 or a given generator are not.
     """
     domains = data.find_domains(config)
-    per_epoch = data.steps_per_epoch(domains, config, ranks)
+    per_epoch = data.steps_per_epoch(domains, config, rank_count)
     vgg_path = config.vgg or find_vgg(data.find_root(config))
     layers = read_vgg(vgg_path)
     start = pretrained_generator(config)
@@ -205,13 +189,18 @@ def train(config) -> None:
     vgg = Vgg(layers, device.name == "cpu" and not device.mixed)
     last_step = config.train_epochs * per_epoch or config.total_iter
     print("%d steps per epoch, %d steps" % (per_epoch, last_step), flush=True)
-    print("VGG-19: %s; %s" % (vgg_path, effective_weights(config)), flush=True)
+    weights = losses.effective_weights(config, layers["conv4_4"][1].size)
+    print("VGG-19: %s; %s" % (vgg_path, weights), flush=True)
     periods = Periods(config.log_steps, config.save_steps, config.keep_checkpoints)
 
+    def read_photos(step):
+        return data.photo_batch(domains, config, step, group.rank, group.size)
+
     def read_batch(step):
-        words = (group.rank, group.size)
-        photos = [data.photo_batch(domains, config, s, *words) for s in (step, step + 1)]
-        return photos[0], data.cartoon_batch(domains, config, step, *words), photos[1]
+        """Returns the step's cartoons and the photos of the next; of the first step its own too."""
+        own = read_photos(step) if step == run.first_step else None
+        coming = read_photos(step + 1) if step < last_step else None
+        return own, data.cartoon_batch(domains, config, step, group.rank, group.size), coming
 
     with tf.Graph().as_default():
         graph = build_step(config, vgg, device, group)
@@ -235,13 +224,14 @@ def train(config) -> None:
             if run.first_step == 1:
                 load_generator(run.session, pretrained_generator(config))
                 run.session.run(graph.remember)
-            lines, coming = Lines(run), None
+            lines, photos, coming = Lines(run), None, None
 
             def flatten(batch):
                 """Begins to make the superpixels of the cartoons of `batch`."""
                 return flattener.submit(run.session.run(graph.preview, {graph.photos: batch}))
 
-            for step, (photos, cartoons, next_photos) in run.steps(read_batch):
+            for step, (own, cartoons, next_photos) in run.steps(read_batch):
+                photos = photos if own is None else own
                 # The superpixels of a step are those of the generator one step earlier: they are
                 # made while the step before trains.
                 # Differs from the paper: there, and with --preset=published, of this step's.
@@ -263,6 +253,7 @@ def train(config) -> None:
                     generators.write(run.session, step)
                 if group.rank == 0 and is_due(step, config.image_steps):
                     samples.write(run.session, step)
+                photos = next_photos
 
 
 def load_generator(session, path: str) -> None:

@@ -9,6 +9,7 @@ tensors one after the other, sorted by name, and nothing else.
 import argparse
 import os
 import sys
+import zipfile
 from typing import Dict, Tuple
 
 import numpy as np
@@ -46,11 +47,11 @@ def from_bundle(path: str) -> Dict[str, np.ndarray]:
       ValueError: if the file has another size, or values that are not finite.
     """
     path = path if path.endswith(ENDING) else path + ENDING
-    values = np.fromfile(path, "<f4")
     count = sum(int(np.prod(shape)) for shape in shapes().values())
     if os.path.getsize(path) != 4 * count:
         text = "%s has %d bytes; the published generator has %d"
         raise ValueError(text % (path, os.path.getsize(path), 4 * count))
+    values = np.fromfile(path, "<f4")
     arrays, first = {}, 0
     for name, shape in shapes().items():
         size = int(np.prod(shape))
@@ -92,13 +93,16 @@ def main() -> int:
     if not options.target.endswith(".npz"):
         parser.error("%s: the target must end in .npz" % options.target)
     read = from_npz if options.source.endswith(".npz") else from_bundle
+    temporary = options.target[: -len(".npz")] + ".part.npz"
     try:
         arrays = read(options.source)
-    except (OSError, ValueError) as error:
-        parser.exit(1, "%s\n" % error)
-    temporary = options.target[: -len(".npz")] + ".part.npz"
-    np.savez(temporary, **arrays)
-    os.replace(temporary, options.target)
+        np.savez(temporary, **arrays)
+        os.replace(temporary, options.target)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        parser.exit(1, "%s: %s\n" % (options.source, error))
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
     print("%s: 36 tensors, %d values" % (options.target, sum(a.size for a in arrays.values())))
     return 0
 
