@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -98,6 +99,18 @@ def test_an_earlier_case_is_kept_once(finished, tmp_path):
     os.rename(str(folder / "out put" / "previous"), str(tmp_path / "previous"))
     os.rename(str(folder / "out put"), str(tmp_path / "newer"))
     os.rename(str(tmp_path / "previous"), str(folder / "out put"))
+
+
+def test_a_failed_case_shows_no_speed_of_an_earlier_one(finished, tmp_path):
+    folder, out = finished[0], tmp_path / "out"
+    shutil.copytree(str(folder / "out put"), str(out))
+    words = ["--data_path", folder / "my pairs", "--output_path", out, "--continue_train"]
+    done = _case("train_performance_1p.sh", *(words + TINY + ["--seed=9"]), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "--seed was 0 and is 9" in done.stdout
+    assert "Final Performance images/sec : None" in done.stdout
+    result = json.load((out / "result.json").open())
+    assert (result["steps"], result["images_per_second"], result["losses"]) == (0, None, {})
 
 
 def test_own_pictures_are_translated_by_checkpoint_and_by_frozen_graph(finished, tmp_path):

@@ -25,8 +25,9 @@ def write_results(
       evaluated: whether the evaluation ran, so that its metrics are of this case.
     """
     folder = module.run_folder(case)
-    training = read_json(os.path.join(folder, "training.json"), {})
-    log = read_log(os.path.join(folder, "log.jsonl"))
+    paths = [os.path.join(folder, file) for file in ("training.json", "log.jsonl")]
+    training = {} if status and _is_earlier(paths[0], case) else read_json(paths[0], {})
+    log = [] if status and _is_earlier(paths[1], case) else read_log(paths[1])
     accuracy = module.accuracy(case) if evaluated else None
     for pattern, loss in module.LOSS_LISTS.items():
         lines = ["%.8f\n" % record[loss] for record in log if loss in record]
@@ -68,6 +69,12 @@ def write_results(
     print("Final Performance sec/step : %s" % _number(step_seconds, "%.4f"))
     print("Final Train Accuracy : %s" % lines["TrainAccuracy"])
     print("E2E Training Duration sec : %s" % lines["E2ETrainingTime"], flush=True)
+
+
+def _is_earlier(path, case) -> bool:
+    """Returns whether an earlier case left `path`, and this one, which failed, did not write it."""
+    began = os.path.getmtime(os.path.join(case.output, "case.json"))
+    return os.path.exists(path) and os.path.getmtime(path) < began
 
 
 def _case_lines(case, name, training, log, accuracy, module):

@@ -101,7 +101,10 @@ def test_the_full_case_pretrains_trains_cartoonizes_and_measures(full):
     order = ("pretraining: 6 steps per epoch, 2 steps", "pretrain, iter: 2, recon_loss: ")
     order += ("6 steps per epoch, 2 steps", "VGG-19: ", "effective weights: surface 0.1")
     order += ("starting from the generator ", "Iter: 2/2 , time_per_step ", "Iter: 2, d_loss: ")
-    order += ("VGG-19 Frechet distance, photo: ", "VGG-19 Frechet distance, cartoon: ")
+    order += (
+        "VGG-19 Frechet distance to the photos: ",
+        "VGG-19 Frechet distance to the cartoons: ",
+    )
     places = [printed.index(text) for text in order[:2]]
     for text in order[2:]:
         places.append(printed.index(text, places[-1]))
@@ -324,7 +327,7 @@ def test_an_empty_or_incomplete_generator_is_refused(spoilt, tmp_path, given):
     start.parent.mkdir(parents=True)
     for ending in (".index", ".data-00000-of-00001"):
         start.with_name("model-7" + ending).write_bytes(b"")
-    assert message(*words) == "%s.index is empty; download it again" % start
+    assert message(*words) == "%s.index is empty; use another, or make or download it again" % start
     arrays = draw_start()
     del arrays["generator/Conv_9/biases"]
     np.savez(str(tmp_path / "less.npz"), **arrays)

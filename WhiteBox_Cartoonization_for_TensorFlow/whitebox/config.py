@@ -10,6 +10,13 @@ from harness.options import PlatformOptions, option
 SUBJECTS = ("face", "scenery")
 
 
+def _full_precision():
+    """Returns the option --precision_mode with full float32 as its default."""
+    fields = {field.name: field for field in dataclasses.fields(PlatformOptions)}
+    words = fields["precision_mode"].metadata
+    return option("force_fp32", words["text"], choices=words["choices"])
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions(PlatformOptions):
     """Data and training; pretraining has these too."""
@@ -27,7 +34,9 @@ class TrainingOptions(PlatformOptions):
     subjects: Tuple[str, ...] = option(
         SUBJECTS, "what to train with; with both every fifth batch is faces", choices=SUBJECTS
     )
-    patch_size: int = option(256, "side of the training patches, pixels, a multiple of 16", low=16)
+    patch_size: int = option(
+        256, "side of the training patches, pixels, a multiple of 16", low=16, high=4096
+    )
     load_size: int = option(
         0,
         "shorter side that pictures get before the crop, pixels; 0: as they are, small ones "
@@ -125,10 +134,20 @@ class Config(TrainingOptions):
     superpixel_workers: int = option(
         0, "processes that make superpixels; 0 takes one per core", low=0, may_change=True
     )
-    d_width: int = option(32, "channels of the discriminators' first layers", low=1)
+    d_width: int = option(32, "channels of the discriminators' first layers", low=1, high=1024)
     inception: str = option(
         "", "Inception weights, to measure FID with tools/fid at the end of a case", may_change=True
     )
+
+    def __post_init__(self):
+        """Checks the options that depend on each other."""
+        super().__post_init__()
+        if (
+            self.save_dir in ("", ".", "..", "pretrain")
+            or os.path.basename(self.save_dir) != self.save_dir
+        ):
+            text = "--save_dir %s: it must be the name of a folder, other than pretrain"
+            raise ValueError(text % (self.save_dir or "''"))
 
     @property
     def folder(self) -> str:
@@ -182,17 +201,7 @@ class CartoonizeConfig(PlatformOptions):
     )
     batch_size: int = option(4, "pictures of one size that are done together", low=1)
     overwrite: bool = option(True, "replace outputs that exist; else skip their pictures")
-    precision_mode: str = option(
-        "force_fp32",
-        "full float32 (force_fp32, must_keep_origin_dtype) or the device's own mixed precision",
-        choices=(
-            "allow_mix_precision",
-            "force_fp32",
-            "must_keep_origin_dtype",
-            "allow_fp32_to_fp16",
-            "force_fp16",
-        ),
-    )
+    precision_mode: str = _full_precision()
 
     def __post_init__(self):
         """Checks the options that depend on each other."""
@@ -215,4 +224,5 @@ class EvaluateConfig(PlatformOptions):
     )
     batch_size: int = option(16, "pictures that are computed together", low=1)
     vgg: str = option("", "VGG-19, as in the training")
+    precision_mode: str = _full_precision()
     inception: str = option("", "Inception weights, to measure FID with tools/fid instead")

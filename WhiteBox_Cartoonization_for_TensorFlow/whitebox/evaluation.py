@@ -40,7 +40,10 @@ def evaluate(config) -> Dict[str, float]:
         layers = read_vgg(config.vgg or find_vgg(data.find_root(config)))
     metrics = {"pictures": float(len(results)), "photos": float(len(domain.photos))}
     metrics["cartoons"] = float(len(domain.cartoons))
-    metrics["total_variation_ratio"] = _variation(results) / _variation(domain.photos)
+    words = (len(results), config.results, len(domain.photos), len(domain.cartoons), domain.subject)
+    print("%d pictures of %s, %d photos and %d cartoons (%s)" % words, flush=True)
+    ratio = metrics["total_variation_ratio"] = _variation(results) / _variation(domain.photos)
+    print("total variation over that of the photos: %.4f" % ratio, flush=True)
     if config.inception:
         for kind, paths in (("photo", domain.photos), ("cartoon", domain.cartoons)):
             value = fid(os.path.dirname(paths[0]), config.results, config.inception)
@@ -54,9 +57,13 @@ def evaluate(config) -> Dict[str, float]:
         metrics["vgg19_frechet_photo"] = frechet_distance(of_results, of_photos)
         metrics["vgg19_frechet_cartoon"] = frechet_distance(of_results, of_cartoons)
         metrics["vgg19_frechet_photo_to_cartoon"] = frechet_distance(of_photos, of_cartoons)
-        for name in ("photo", "cartoon", "photo_to_cartoon"):
+        for name, what in (
+            ("photo", "to the photos"),
+            ("cartoon", "to the cartoons"),
+            ("photo_to_cartoon", "of the photos to the cartoons"),
+        ):
             value = metrics["vgg19_frechet_" + name]
-            print("VGG-19 Frechet distance, %s: %.4f" % (name, value), flush=True)
+            print("VGG-19 Frechet distance %s: %.4f" % (what, value), flush=True)
     write_json(os.path.join(config.output_path, "metrics.json"), metrics)
     return metrics
 

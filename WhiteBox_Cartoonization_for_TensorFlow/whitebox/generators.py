@@ -115,7 +115,7 @@ def _read_npz(path) -> Dict[str, np.ndarray]:
     except WeightsError:
         raise
     except FileNotFoundError as error:
-        text = "there is no file %s; give a checkpoint or a .npz of the generator"
+        text = "there is no file %s; give a checkpoint, an .npz of the generator or a .pb"
         raise WeightsError(text % path) from error
     except DAMAGE as error:
         raise damaged(path, error) from error
@@ -140,7 +140,7 @@ def _check_files(path) -> None:
         newest = os.path.basename(newest_generator(path))
         if newest:
             raise WeightsError("%s is a folder; give a checkpoint in it, as %s" % (path, newest))
-        text = "there is no %s.index; give a checkpoint or a .npz of the generator"
+        text = "there is no %s.index; give a checkpoint, an .npz of the generator or a .pb"
         raise WeightsError(text % path)
     shards = sorted(glob.glob(glob.escape(path) + ".data-*-of-*"))
     if not shards:

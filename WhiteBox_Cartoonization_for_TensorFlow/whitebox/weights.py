@@ -137,7 +137,7 @@ def damaged(path: str, error: Exception) -> WeightsError:
 def check_start(path: str, start: bytes) -> None:
     """Raises WeightsError if `start`, of a file, says that the download went wrong."""
     if not start:
-        raise WeightsError("%s is empty; download it again" % path)
+        raise WeightsError("%s is empty; use another, or make or download it again" % path)
     if start.startswith(_LFS_POINTER):
         text = "%s is a pointer of Git LFS, not the file; fetch it with git lfs pull"
         raise WeightsError(text % path)
