@@ -28,7 +28,8 @@ from tf_runtime.ranks import Group
 from whitebox import cartoonizing, generators, serving, training
 from whitebox.config import CartoonizeConfig, Config
 from whitebox.superpixels import Flattener
-from whitebox.vgg import LAYERS, Vgg
+from whitebox.vgg import Vgg
+from whitebox.weights import LAYERS
 
 WARM_UP = 3  # runs that compile and settle, not counted
 WIDTHS = (64, 64, 128, 128, 256, 256, 256, 256, 512, 512, 512, 512)

@@ -11,6 +11,7 @@ from harness.images import write_image
 from tf_runtime.checkpoints import Checkpoints
 from tf_runtime.run import Run
 from whitebox import data
+from whitebox.generators import NAME
 from whitebox.networks import GENERATOR
 
 GENERATORS_FOLDER = "saved_models"  # in a training's folder: generators alone, as published
@@ -28,7 +29,7 @@ class Generators:
     def __init__(self, config):
         variables = tf.trainable_variables(GENERATOR + "/")
         folder = os.path.join(config.folder, GENERATORS_FOLDER)
-        self._checkpoints = Checkpoints(folder, "model", variables, config.keep_generators)
+        self._checkpoints = Checkpoints(folder, NAME, variables, config.keep_generators)
         self._finite = tf.reduce_all([tf.reduce_all(tf.is_finite(v)) for v in variables])
 
     def write(self, session, step: int) -> None:

@@ -7,10 +7,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from tf_runtime import filtering
+from whitebox.weights import LAYERS
 
 MEAN = (103.939, 116.779, 123.68)  # of the pictures it was trained with: blue, green, red in 0..255
-LAYERS = ("conv1_1", "conv1_2", "conv2_1", "conv2_2")
-LAYERS += tuple("conv%d_%d" % (block, index) for block in (3, 4) for index in (1, 2, 3, 4))
 
 
 class Vgg:
