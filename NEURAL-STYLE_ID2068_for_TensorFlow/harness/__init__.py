@@ -4,6 +4,7 @@
 """What every model folder needs and no model is about; knows no framework.
 
 Reading order: `options` (dataclass -> command line), `errors`, `files` and `images` (reading and
-writing), `ahead` (work ahead of the training step), `cases` (behind test/*.sh), `launch` (several
-ranks), `results` (what a case leaves behind), `modelarts` (the job's boot files).
+writing), `settings` (config.json, compared on resume), `ahead` (work ahead of the training step),
+`loop` (log, progress, speed, stopping), `cases` (behind test/*.sh), `launch` (several ranks),
+`results` (what a case leaves behind), `modelarts` (the job's boot files).
 """

@@ -4,7 +4,6 @@
 """What every TensorFlow folder needs around its graph; the graph itself stays in the folder.
 
 Reading order: `device` (NPU, GPU or CPU; precision; optimisers), `ranks` (several devices),
-`checkpoints` (whole, verified, restored), `settings` (config.json, compared on resume), `run`
-(session, resume, log, progress, stopping).
+`checkpoints` (whole, verified, restored), `run` (`harness.loop` with a session; resume).
 Runs unchanged on TensorFlow 1.15.5 and 2.x; npu_bridge is used where it is installed.
 """

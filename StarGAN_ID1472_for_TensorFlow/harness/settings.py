@@ -1,43 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-# Source: tools/shared/tf_runtime/settings.py. The model folders hold identical copies;
+# Source: tools/shared/harness/settings.py. The model folders hold identical copies;
 # edit the source and run "python ci/copies.py --write".
 """config.json: with what a run was started, compared before it is resumed."""
 
 import dataclasses
 import json
 import os
-import platform
-
-import numpy as np
-import tensorflow.compat.v1 as tf
 
 from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.options import must_agree
-from tf_runtime.checkpoints import checkpoint_steps
 
 
-def surroundings(device, group) -> dict:
-    """Returns what besides the options decides the bits of a run."""
-    return {
-        "tensorflow": tf.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "device": device.name,
-        "precision": device.mixed or "float32",
-        "threads": device.threads,
-        "ranks": group.size,
-    }
-
-
-def check(folder: str, name: str, config, around: dict, last_step: int, resume: bool) -> bool:
+def check(folder: str, steps: list, config, around: dict, last_step: int, resume: bool) -> bool:
     """Compares config.json in `folder` with the options, then writes it anew.
 
     Args:
       folder: the run's folder.
-      name: first part of its checkpoints' names.
+      steps: those of its checkpoints, ascending.
       config: the options.
-      around: from `surroundings`; differences are printed, they are no error.
+      around: what besides the options decides the bits; differences are printed, they are no error.
       last_step: the number of steps asked for.
       resume: whether the run is to go on.
 
@@ -48,11 +30,9 @@ def check(folder: str, name: str, config, around: dict, last_step: int, resume: 
       UserError: if there is a run that is not to go on, or that had other options.
     """
     path = os.path.join(folder, "config.json")
-    before, steps = read_json(path), checkpoint_steps(folder, name)
-    if steps and steps[-1] >= last_step:
-        print("the run in %s is complete: %d steps" % (folder, steps[-1]), flush=True)
-        resume = True
-    if steps and not resume:
+    before = read_json(path)
+    complete = bool(steps) and steps[-1] >= last_step
+    if steps and not (resume or complete):
         text = "%s holds a run up to step %d; add --continue_train or choose another folder"
         raise UserError(text % (folder, steps[-1]))
     if steps and before:
@@ -66,6 +46,8 @@ def check(folder: str, name: str, config, around: dict, last_step: int, resume: 
             if before["surroundings"].get(key) != around[key]:
                 text = "%s was %s and is %s: going on, but not bit-identical to a run in one go"
                 print(text % (key, before["surroundings"].get(key), around[key]), flush=True)
+    if complete:
+        print("the run in %s is complete: %d steps" % (folder, steps[-1]), flush=True)
     values = {"must_agree": must_agree(config), "options": dataclasses.asdict(config)}
     write_json(path, dict(values, surroundings=around))
-    return resume
+    return resume or complete
