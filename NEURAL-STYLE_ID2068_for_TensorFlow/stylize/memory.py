@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much memory a run will need, and what to do where there is not so much."""
 
-import resource
-from typing import Optional
-
 from harness.errors import UserError
+from harness.memory import available
 from stylize.networks import BLOCKS, may_strip
 from stylize.weights import LAYERS
 
@@ -44,31 +42,6 @@ def estimate(height: int, width: int, layers, in_strips: bool, mixed: bool) -> f
 def estimate_style(height: int, width: int, in_strips: bool) -> float:
     """Returns the bytes for the Gram matrices of a style of `height` x `width` pixels."""
     return BASE + (STRIP if in_strips else 3 * 4 * CHANNELS[0] * height * width)
-
-
-def available() -> Optional[float]:
-    """Returns the bytes that this process may have in all; None where the system does not say."""
-    own = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    try:
-        free = 1024 * _number("/proc/meminfo", "MemAvailable:")
-    except (OSError, ValueError):
-        return None
-    group = "/sys/fs/cgroup/memory."
-    try:  # what a container may take; files that were read count as taken and can be let go
-        taken = _number(group + "current") - _number(group + "stat", "inactive_file")
-        return own + min(free, _number(group + "max") - taken)
-    except (OSError, ValueError):  # no such file, or "max" for no limit
-        return own + free
-
-
-def _number(path, key="") -> int:
-    """Returns the number in a file of the system, of the line that begins with `key`."""
-    with open(path, encoding="ascii") as file:
-        for line in file:
-            words = line.split()
-            if not key or words[0] == key:
-                return int(words[bool(key)])
-    raise ValueError("%s has no %s" % (path, key))
 
 
 def choose_strips(config, content, styles, layers, device) -> bool:

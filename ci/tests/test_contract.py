@@ -209,7 +209,7 @@ def test_the_vendored_layer_has_a_budget_of_code_and_its_copies_do_not_count(fol
     assert contract.check_sizes(folder.parent, {}) == []
     write(folder.parent / "tools/shared/tf_runtime/f.py", 'def f():\n    """Text."""\n')
     assert contract.check_sizes(folder.parent, {}) == [
-        "tools/shared/harness + tools/shared/tf_runtime: 1421 lines, the budget is 1420"
+        "tools/shared/harness + tools/shared/tf_runtime: 1421 lines, the budget is 1460"
     ]
 
 
