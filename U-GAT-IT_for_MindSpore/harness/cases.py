@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+# Source: tools/shared/harness/cases.py. The model folders hold identical copies;
+# edit the source and run "python ci/copies.py --write".
+"""The cases behind test/*.sh: train, evaluate, and leave the documented results.
+
+`python3 -m harness.cases full|performance RANKS --data_path=...`. What a case runs is written in
+the folder's test/cases.py, which provides
+
+  Config                         the model's options
+  settings(preset, given)        {option: value} that differ from its defaults; `given` by the user
+  check_data(case)               raises ValueError that says what is wrong with case.data_path
+  training(case)                 words of the training program
+  following(case)                lists of words of the programs after it
+  run_folder(case)               where log.jsonl and training.json are
+  metrics(case)                  {name: value} of the evaluation
+  accuracy(case)                 {"metric", "value", "protocol"} of the main one, or None
+  LOSS_LISTS                     {file name with %s for the CaseName: loss name}
+  LAST_LOSSES                    how many of the last losses ActualLoss is the mean of
+  OUTPUTS                        names of what its programs leave in case.output
+"""
+
+import dataclasses
+import datetime
+import fnmatch
+import importlib.util
+import os
+import shutil
+import sys
+import time
+from typing import Any, List, NamedTuple
+
+from harness.errors import UserError, run_program
+from harness.files import read_json, write_json
+from harness.launch import launch
+from harness.options import environment_number, option, parse_several
+from harness.results import write_results
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseOptions:
+    """The case: data, output and ranks."""
+
+    data_path: str = option("", "the training data (required)", may_change=True)
+    output_path: str = option(
+        "", "folder of every output (default test/output/$ASCEND_DEVICE_ID)", may_change=True
+    )
+    rank_size: int = option(0, "number of ranks; 0 takes the script's own", low=0)
+    bind_core: bool = option(False, "give each rank its own processor cores")
+    conda_name: str = option("", "conda environment to run in", may_change=True)
+
+
+class Case(NamedTuple):
+    """One case, ready to run.
+
+    Attributes:
+      preset: "full" or "performance".
+      root: the model folder.
+      data_path: absolute path of the data.
+      output: absolute path of the output folder.
+      ranks: number of ranks.
+      config: the model's Config with preset and command line applied.
+      settings: {option: value} of the model options that differ from the defaults.
+      command: the words this case was started with.
+    """
+
+    preset: str
+    root: str
+    data_path: str
+    output: str
+    ranks: int
+    config: Any
+    settings: dict
+    command: List[str]
+
+
+def load_module(root: str = ROOT):
+    """Returns the model folder's test/cases.py as a module."""
+    spec = importlib.util.spec_from_file_location(
+        "folder_cases", os.path.join(root, "test", "cases.py")
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read_case(preset: str, ranks: int, argv: List[str], module):
+    """Returns (Case, CaseOptions) for the words of a test script; a mistake ends the program."""
+    prog = "train_%s_%dp.sh" % (preset, ranks)
+    classes = [CaseOptions, module.Config]
+    text = "%s: the %s case on %d device(s)." % (os.path.basename(ROOT), preset, ranks)
+    (options, config), (_, given) = parse_several(classes, argv, prog, text)
+    settings = module.settings(preset, given)
+    device = str(environment_number("ASCEND_DEVICE_ID"))
+    output = options.output_path or os.path.join(ROOT, "test", "output", device)
+    case = Case(
+        preset=preset,
+        root=ROOT,
+        data_path=os.path.abspath(options.data_path) if options.data_path else "",
+        output=os.path.abspath(output),
+        ranks=options.rank_size or ranks,
+        config=dataclasses.replace(config, **settings),
+        settings=settings,
+        command=["bash", "test/" + prog] + list(argv),
+    )
+    return case, options
+
+
+def case_name(case: Case, bind_core: bool = False) -> str:
+    """Returns the CaseName, such as Pix2Pix_ID0359_for_TensorFlow_bs1_1p_acc."""
+    ending = "acc" if case.preset == "full" else "perf"
+    bound = "_bindcore" if bind_core else ""
+    return "%s_bs%d_%dp_%s%s" % (
+        os.path.basename(case.root),
+        case.config.batch_size,
+        case.ranks,
+        ending,
+        bound,
+    )
+
+
+def move_earlier(output: str, names) -> None:
+    """Moves what an earlier case left in `output` to its folder previous/, one generation deep.
+
+    Args:
+      output: the case's output folder; what a case does not write stays where it is.
+      names: patterns of the names that a case writes.
+    """
+    if read_json(os.path.join(output, "case.json")) is None:
+        return
+    previous = os.path.join(output, "previous")
+    shutil.rmtree(previous, ignore_errors=True)
+    os.makedirs(previous)
+    for name in os.listdir(output):
+        if any(fnmatch.fnmatch(name, pattern) for pattern in names):
+            os.replace(os.path.join(output, name), os.path.join(previous, name))
+
+
+def program(case: Case, words: List[str], conda_name: str) -> List[str]:
+    """Returns the command that runs the folder's program `words` with this or a conda Python."""
+    command = [os.path.join(case.root, words[0])] + list(words[1:])
+    if conda_name:
+        return ["conda", "run", "--no-capture-output", "-n", conda_name, "python3"] + command
+    return [sys.executable] + command
+
+
+def main(argv: List[str]) -> int:
+    """Runs a case and returns the exit status of the work."""
+    preset, ranks, words = argv[0], int(argv[1]), argv[2:]
+    module = load_module()
+    case, options = read_case(preset, ranks, words, module)
+    if options.conda_name and not shutil.which("conda"):
+        raise UserError("--conda_name %s: conda is not on the PATH" % options.conda_name)
+    problem = _data_problem(case, module)
+    if problem:
+        print('[Error] para "data_path" must be config\n%s' % problem, flush=True)
+        return 1
+    return _run(case, options, module)
+
+
+def _data_problem(case, module) -> str:
+    if not case.data_path:
+        return "no --data_path was given"
+    if (case.data_path + os.sep).startswith(case.output + os.sep):
+        return "the data in %s would lie in the output folder %s" % (case.data_path, case.output)
+    try:
+        module.check_data(case)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _run(case, options, module) -> int:
+    start, begin = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
+    if not getattr(case.config, "continue_train", False):
+        network = os.path.basename(case.root)
+        names = ["case.json", "result.json", "train_*.log", network + "_bs*"]
+        move_earlier(case.output, names + list(module.OUTPUTS))
+    started = {"preset": case.preset, "command": case.command}
+    write_json(os.path.join(case.output, "case.json"), started)
+    device = environment_number("ASCEND_DEVICE_ID")
+    logs = [os.path.join(case.output, "train_%d.log" % (device + n)) for n in range(case.ranks)]
+    status = launch(
+        program(case, module.training(case), options.conda_name), logs, options.bind_core
+    )
+    seconds = {"training": time.monotonic() - begin}
+    training = read_json(os.path.join(module.run_folder(case), "training.json"), {})
+    evaluated = status == 0 and not training.get("stopped")
+    if evaluated:
+        for words in module.following(case):
+            status = status or launch(program(case, words, options.conda_name), logs[:1])
+    seconds["case"] = time.monotonic() - begin
+    name = case_name(case, options.bind_core)
+    write_results(case, name, status, seconds, start.isoformat(), module, evaluated)
+    return status
+
+
+if __name__ == "__main__":
+    run_program(lambda: main(sys.argv[1:]))

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Source: tools/shared/test/train_full_8p.sh. The model folders hold identical copies;
+# edit the source and run "python ci/copies.py --write".
+#
+# Full training and evaluation on eight devices (--rank_size for another number). Needs --data_path=FOLDER; --help lists every option.
+folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export PYTHONPATH="$folder${PYTHONPATH:+:$PYTHONPATH}"
+exec python3 -m harness.cases full 8 "$@"
