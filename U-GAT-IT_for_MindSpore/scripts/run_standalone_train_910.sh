@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Trains on one NPU, waits for the end and returns its exit status; the log is logs/train.log.
+# Options of train.py may follow; DEVICE_TARGET in the environment names another kind of device.
+folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+if ! [[ ${1:-} =~ ^[0-9]+$ ]] || [[ $# -gt 1 && $2 != --* ]]; then
+    echo "Usage: bash scripts/run_standalone_train_910.sh DEVICE_ID [--option=value ...]" >&2
+    exit 1
+fi
+mkdir -p logs && echo "training on device $1; the log is $PWD/logs/train.log"
+python3 "$folder/train.py" --device_target="${DEVICE_TARGET:-Ascend}" --device_id="$1" "${@:2}" 2>&1 |
+    tee logs/train.log
+exit "${PIPESTATUS[0]}"
