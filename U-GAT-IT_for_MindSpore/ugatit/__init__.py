@@ -3,4 +3,20 @@
 
 Kim, Kim, Kang, Lee: "U-GAT-IT: Unsupervised Generative Attentional Networks with Adaptive
 Layer-Instance Normalization for Image-to-Image Translation", ICLR 2020 (arXiv:1907.10830).
+Reading order:
+
+  config      every option, with the paper's defaults; default_config.yaml
+  data        two domains of pictures -> batches, a function of (seed, step)
+  layers      convolutions, AdaLIN, attention, spectral norm, in their fast forms
+  networks    generator and discriminator
+  losses      adversarial, cycle, identity, attention
+  steps       one training step: the discriminators', then the generators'
+  training    the loop
+  weights     files of weights; run is the states to go on from, samples the sheets of pictures
+  serving     weights -> translations; evaluation and measures are eval.py, exporting export.py
+  pictures    the files before and after the C++ client in ascend310_infer/
+  device      device, precision, ranks; memory says beforehand what will not fit
+  modelarts   train.py as the boot file of a job
+
+Where we depart from the paper is written at the place, and in the README.
 """
