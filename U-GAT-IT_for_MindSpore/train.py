@@ -2,13 +2,12 @@
 """Trains U-GAT-IT on the pictures in DATA_PATH/DATASET/{trainA,trainB}."""
 
 from harness.errors import run_program
-from ugatit import config as options
-from ugatit import device, modelarts
+from ugatit import device, modelarts, reading
 
 
 def main() -> int:
     """Trains, or evaluates with --phase=test; the boot file of ModelArts jobs too."""
-    config, _ = options.read(description=__doc__)
+    config, _ = reading.read(description=__doc__)
     device.prepare(config)
     return modelarts.run(config, work)
 

@@ -7,8 +7,9 @@ import os
 from harness.files import read_json
 from harness.options import words_for
 from ugatit import data
-from ugatit.config import Config, read_yaml
+from ugatit.config import Config
 from ugatit.measures import SURROGATE
+from ugatit.reading import read_yaml
 
 LOSS_LISTS = {"train_%s_loss.txt": "g_loss", "train_%s_dloss.txt": "d_loss"}
 LAST_LOSSES = 1  # ActualLoss is the last g_loss

@@ -5,9 +5,9 @@ Kim, Kim, Kang, Lee: "U-GAT-IT: Unsupervised Generative Attentional Networks wit
 Layer-Instance Normalization for Image-to-Image Translation", ICLR 2020 (arXiv:1907.10830).
 Reading order:
 
-  config      every option, with the paper's defaults; default_config.yaml
+  config      every option, with the paper's defaults; reading: command line before YAML file
   data        two domains of pictures -> batches, a function of (seed, step)
-  layers      convolutions, AdaLIN, attention, spectral norm, in their fast forms
+  layers      convolutions, AdaLIN in their fast forms; attention with the spectral norm
   networks    generator and discriminator
   losses      adversarial, cycle, identity, attention
   steps       one training step: the discriminators', then the generators'

@@ -17,14 +17,13 @@ from typing import Dict
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from ugatit.attention import Attention, SpectralNorm
 from ugatit.layers import (
-    Attention,
     Convolution,
     Dense,
     FewMaps,
     InstanceNorm,
     LayerInstanceNorm,
-    SpectralNorm,
     UpConvolution,
     leaky_relu,
 )
