@@ -98,7 +98,7 @@ def metrics(case):
     return {
         "%s_%s" % (direction, name): float(value)
         for direction, values in _measured(case).items()
-        if isinstance(values, dict)
+        if direction in ("A2B", "B2A")
         for name, value in values.items()
         if value is not None
     }
@@ -107,13 +107,14 @@ def metrics(case):
 def accuracy(case):
     """KID of A2B where an Inception file is given, else the surrogate, else the cycle loss."""
     found, a2b = _measured(case), _measured(case).get("A2B", {})
+    protocol = ", ".join("%s %s" % item for item in found.get("protocol", {}).items())
     texts = (
-        ("KID x 100 (A2B)", "kid", found.get("protocol", "")),
-        ("random-feature distance x 100 (A2B)", SURROGATE, found.get("protocol", "")),
+        ("KID x 100 (A2B)", "kid", protocol),
+        ("random-feature distance x 100 (A2B)", SURROGATE, protocol),
         ("cycle L1 (A2B)", "cycle_l1", "mean |a - B2A(A2B(a))| in [-1, 1] over the test pictures"),
     )
-    for metric, key, protocol in texts:
+    for metric, key, text in texts:
         if a2b.get(key) is not None:
-            protocol += "; %d test pictures at %d pixels" % (a2b["pictures"], case.config.img_size)
-            return {"metric": metric, "value": a2b[key], "protocol": protocol}
+            text += "; %d test pictures at %d pixels" % (a2b["pictures"], case.config.img_size)
+            return {"metric": metric, "value": a2b[key], "protocol": text}
     return None

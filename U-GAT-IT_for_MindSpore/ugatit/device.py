@@ -10,7 +10,10 @@ from typing import NamedTuple
 from harness.errors import UserError
 from harness.options import environment_number
 
+ENDING_SECONDS = 10  # how long the scheduler may take
 SCHEDULER = "from mindspore.communication import init; init()"
+
+_SCHEDULERS = []  # processes started by rank 0
 
 
 class Place(NamedTuple):
@@ -40,6 +43,7 @@ def prepare(config) -> None:
     """
     os.environ.setdefault("GLOG_v", "3")
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+    atexit.register(_end_schedulers, _SCHEDULERS)  # before MindSpore's, so that it runs after them
     if config.threads:
         os.environ["OMP_NUM_THREADS"] = str(config.threads)
 
@@ -137,6 +141,15 @@ def _join(config, target):
     return communication.get_rank(), communication.get_group_size()
 
 
+def _end_schedulers(schedulers) -> None:
+    """Waits for the scheduler, which ends by itself when all ranks have left."""
+    for scheduler in schedulers:
+        try:
+            scheduler.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            scheduler.terminate()
+
+
 def _start_scheduler(size) -> None:
     """Gives this process its role; rank 0 also starts the scheduler that all ranks meet at."""
     rank = environment_number("RANK_ID")
@@ -151,5 +164,5 @@ def _start_scheduler(size) -> None:
     if rank == 0:
         words = dict(os.environ, MS_ROLE="MS_SCHED")
         scheduler = subprocess.Popen([sys.executable, "-c", SCHEDULER], env=words)
-        atexit.register(scheduler.terminate)
+        _SCHEDULERS.append(scheduler)
     os.environ.update(MS_ROLE="MS_WORKER", MS_NODE_ID=str(rank))
