@@ -6,7 +6,11 @@ from harness.memory import available
 from ugatit.device import Place
 
 GIB = 2**30
-WEIGHT = 20  # bytes a weight: itself, gradient, two moments of Adam, and what a step copies
+# Fitted to the peaks of two steps on a CPU (MindSpore 2.10, 2026-11-21; 64 channels): light at 64,
+# 128 and 256 pixels 1.7, 2.5 and 8.4 GiB, full at 128 pixels 9.1; as a graph, light at 64, 3.7.
+BASE = 0.95 * GIB
+WEIGHT = 28  # bytes a weight: itself, gradient, moments, and copies of some of them
+MAPS = {False: 1000, True: 16000}  # bytes per pixel and channel of the first layer, by --mode=graph
 
 
 def count_weights(config) -> int:
@@ -31,10 +35,6 @@ def estimate(config, graph: bool) -> float:
     """Returns the bytes that a training on a CPU will need."""
     maps = config.batch_size * config.ch * config.img_size**2
     return BASE + WEIGHT * count_weights(config) + MAPS[graph] * maps
-
-
-BASE = 0.5 * GIB
-MAPS = {False: 1000, True: 20000}
 
 
 def check(config, place: Place) -> None:

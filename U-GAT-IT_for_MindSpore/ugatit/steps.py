@@ -56,7 +56,7 @@ class Optimizer(nn.Cell):
         self.adam = nn.Adam([group], 1e-4, BETAS[0], BETAS[1], eps=1e-8)
         self.joins = place.ranks > 1
         if self.joins:
-            self.reduce = nn.DistributedGradReducer(self.trained)
+            self.reduce = nn.DistributedGradReducer(self.trained, mean=True)
         own = {p.name for p in self.trained}
         state = [p for p in self.adam.get_parameters() if p.name not in own]
         for p in state:

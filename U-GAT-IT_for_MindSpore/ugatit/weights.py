@@ -33,14 +33,9 @@ def weights_path(config, name: str, number=LATEST) -> str:
     return os.path.join(config.folder, "model", file)
 
 
-def write_parameters(path: str, parameters: Dict[str, Parameter]) -> None:
-    """Writes {name: parameter} as a MindSpore checkpoint, whole or not at all."""
-    write_arrays(path, {name: p.asnumpy() for name, p in parameters.items()})
-
-
-def write_arrays(path: str, arrays: Dict[str, np.ndarray]) -> None:
-    """Writes {name: array} as a MindSpore checkpoint, whole or not at all."""
-    values = [{"name": name, "data": Tensor(array)} for name, array in arrays.items()]
+def write_parameters(path: str, parameters: Dict[str, Tensor]) -> None:
+    """Writes {name: parameter or tensor} as a MindSpore checkpoint, whole or not at all."""
+    values = [{"name": name, "data": p} for name, p in parameters.items()]
     with atomic_path(path) as temporary:
         ms.save_checkpoint(values, temporary)
         os.chmod(temporary, 0o644)

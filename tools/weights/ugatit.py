@@ -25,7 +25,7 @@ import mindspore as ms
 from harness.errors import UserError, run_program
 from ugatit import networks
 from ugatit.config import Config
-from ugatit.weights import write_arrays
+from ugatit.weights import write_parameters
 
 Arrays = Dict[str, np.ndarray]
 # The batch norms that the MindSpore code normalises with: not trained, their statistics not used.
@@ -279,7 +279,7 @@ def main() -> int:
     for network, (arrays, unused) in converted.items():
         name = "%s_%s_params_latest.ckpt" % (arguments.dataset, network)
         path = os.path.join(arguments.output, arguments.dataset, name)
-        write_arrays(path, arrays)
+        write_parameters(path, {n: ms.Tensor(array) for n, array in arrays.items()})
         size = sum(array.size for array in arrays.values())
         print("%s: %d tensors, %d values" % (path, len(arrays), size))
         rest += ["%s/%s" % (network, name) for name in unused]
