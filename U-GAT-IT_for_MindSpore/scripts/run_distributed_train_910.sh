@@ -8,16 +8,12 @@ if ! [[ ${2:-} =~ ^[1-9][0-9]*$ && ${3:-} =~ ^[0-9]+$ ]] || [[ $# -gt 3 && $4 !=
     exit 1
 fi
 [ -f "$1" ] || { echo "RANK_TABLE $1: there is no such file" >&2; exit 1; }
-RANK_TABLE_FILE=$(realpath "$1") RANK_SIZE=$2 && export RANK_TABLE_FILE RANK_SIZE
-pids=() status=0
+RANK_TABLE_FILE=$(realpath "$1") && export RANK_TABLE_FILE ASCEND_DEVICE_ID=$3
+export PYTHONPATH="$folder${PYTHONPATH:+:$PYTHONPATH}"
+logs=()
 for ((rank = 0; rank < $2; rank++)); do
-    export RANK_ID=$rank DEVICE_ID=$(($3 + rank))
     mkdir -p "device$rank" && env > "device$rank/env.log"
-    python3 "$folder/train.py" --device_target=Ascend --distributed=True "${@:4}" \
-        > "device$rank/distributed_train.log" 2>&1 & pids+=($!)
+    logs+=("device$rank/distributed_train.log")
 done
-trap 'kill "${pids[@]}" 2>/dev/null' INT TERM
-echo "training on $2 devices; the logs are $PWD/device*/distributed_train.log"
-for pid in "${pids[@]}"; do wait "$pid" || { status=$?; kill "${pids[@]}" 2>/dev/null; }; done
-[ $status -eq 0 ] || echo "a rank ended with status $status, see device*/distributed_train.log" >&2
-exit $status
+exec python3 -m ugatit.launcher "$(IFS=, && echo "${logs[*]}")" "$folder/train.py" \
+    --device_target="${DEVICE_TARGET:-Ascend}" --distributed=True "${@:4}"

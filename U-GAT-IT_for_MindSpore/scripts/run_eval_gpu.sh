@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Evaluates on one GPU and returns the exit status; the log is logs/eval.log. With Inception weights
-# it measures KID. DEVICE_TARGET in the environment names another kind of device.
+# it measures KID. Options of eval.py may follow; DEVICE_TARGET names another kind of device.
 folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-if [ $# -lt 4 ] || [ $# -gt 5 ] || ! [[ $1 =~ ^[0-9]+$ ]]; then
-    echo "Usage: bash scripts/run_eval_gpu.sh DEVICE_ID DATA_PATH OUTPUT_PATH LIGHT [INCEPTION_CKPT]" >&2
+words=() metrics=()
+while [ $# -gt 0 ] && [[ $1 != --* ]]; do words+=("$1"); shift; done
+if [ ${#words[@]} -lt 4 ] || [ ${#words[@]} -gt 5 ] || ! [[ ${words[0]} =~ ^[0-9]+$ ]]; then
+    echo "Usage: bash scripts/run_eval_gpu.sh DEVICE_ID DATA_PATH OUTPUT_PATH LIGHT [INCEPTION_CKPT] [--option=value ...]" >&2
     exit 1
 fi
-metrics=()
-[ $# -eq 5 ] && metrics=(--compute_metrics=True --inception_ckpt_path="$5")
-mkdir -p logs && echo "evaluating on device $1; the log is $PWD/logs/eval.log"
-python3 "$folder/eval.py" --device_target="${DEVICE_TARGET:-GPU}" --device_id="$1" \
-    --data_path="$2" --output_path="$3" --light="$4" "${metrics[@]}" 2>&1 | tee logs/eval.log
-exit "${PIPESTATUS[0]}"
+[ ${#words[@]} -eq 5 ] && metrics=(--compute_metrics=True --inception_ckpt_path="${words[4]}")
+export ASCEND_DEVICE_ID=${words[0]} PYTHONPATH="$folder${PYTHONPATH:+:$PYTHONPATH}"
+exec python3 -m ugatit.launcher logs/eval.log "$folder/eval.py" \
+    --device_target="${DEVICE_TARGET:-GPU}" --data_path="${words[1]}" \
+    --output_path="${words[2]}" --light="${words[3]}" "${metrics[@]}" "$@"

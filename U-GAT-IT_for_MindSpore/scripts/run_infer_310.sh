@@ -13,7 +13,7 @@ if [ ! -x "$client/out/main" ] || [ -n "$(find "$client"/{CMakeLists.txt,build.s
         -newer "$client/out/main")" ]; then
     bash "$client/build.sh" > build.log 2>&1 || fail "compile app code failed" build.log
 fi
-rm -rf result_Files time_Result infer.log
+rm -rf result_Files time_Result infer.log infer_output_img/*_0.jpg
 if [ -z "$(find "$2/" -maxdepth 1 -name '*.bin' -print -quit 2> infer.log)" ]; then
     bins=./bifile_in && rm -f bifile_in/*.bin
     python3 "$folder/preprocess.py" --data_path="$2" --bifile_inputdir=$bins \

@@ -7,7 +7,6 @@ if ! [[ ${1:-} =~ ^[0-9]+$ ]] || [[ $# -gt 1 && $2 != --* ]]; then
     echo "Usage: bash scripts/run_standalone_train_910.sh DEVICE_ID [--option=value ...]" >&2
     exit 1
 fi
-mkdir -p logs && echo "training on device $1; the log is $PWD/logs/train.log"
-python3 "$folder/train.py" --device_target="${DEVICE_TARGET:-Ascend}" --device_id="$1" "${@:2}" 2>&1 |
-    tee logs/train.log
-exit "${PIPESTATUS[0]}"
+export ASCEND_DEVICE_ID=$1 PYTHONPATH="$folder${PYTHONPATH:+:$PYTHONPATH}"
+exec python3 -m ugatit.launcher logs/train.log "$folder/train.py" \
+    --device_target="${DEVICE_TARGET:-Ascend}" "${@:2}"

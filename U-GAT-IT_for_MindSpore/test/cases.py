@@ -7,9 +7,9 @@ import os
 from harness.files import read_json
 from harness.options import words_for
 from ugatit import data
-from ugatit.config import Config
-from ugatit.measures import SURROGATE
-from ugatit.reading import read_yaml
+from ugatit.measures import SURROGATE, check_inception
+from ugatit.reading import Words as Config
+from ugatit.reading import combine
 
 LOSS_LISTS = {"train_%s_loss.txt": "g_loss", "train_%s_dloss.txt": "d_loss"}
 LAST_LOSSES = 1  # ActualLoss is the last g_loss
@@ -30,24 +30,36 @@ __all__ += ["settings", "training"]
 
 
 def settings(preset, given):
-    """What the command line gives, before what --config_path says, before the preset's own.
+    """The accuracy case is the paper's 100 epochs; the other takes minutes anywhere.
 
-    The accuracy case is the paper's 100 epochs; the other takes minutes anywhere.
+    The command line goes before --config_path, that before the preset, that before
+    default_config.yaml.
+
+    Raises:
+      UserError: if a file is wrong, or options do not go together.
     """
     values = {} if preset == "full" else {"iteration": 20, "log_freq": 5}
-    if given.get("config_path"):
-        values.update(read_yaml(given["config_path"]))
     if "epoch" in given:
         values.pop("iteration", None)
-    values.update(given)
-    return values
+    config, _ = combine(given, preset=values)
+    fields = {field.name: field.default for field in dataclasses.fields(config)}
+    return {
+        name: getattr(config, name)
+        for name, default in fields.items()
+        if name in given or getattr(config, name) != default
+    }
 
 
 def check_data(case) -> None:
-    """Raises ValueError unless the data can be used."""
-    config = dataclasses.replace(case.config, data_path=case.data_path)
-    domains = data.find_domains(config)
+    """Raises ValueError unless the data, and Inception weights if given, can be used."""
+    domains = _domains(case)
     data.check_pictures([path for paths in domains for path in paths])
+    if case.preset == "full" and case.config.inception:
+        check_inception(case.config.inception)
+
+
+def _domains(case):
+    return data.find_domains(dataclasses.replace(case.config, data_path=case.data_path))
 
 
 def _options(case):
@@ -75,9 +87,9 @@ def following(case):
     """The full case ends with the evaluation of the test pictures, where there are any."""
     if case.preset != "full":
         return []
-    domains = data.find_domains(dataclasses.replace(case.config, data_path=case.data_path))
-    if not (domains.test_a and domains.test_b):
-        print("no pictures in testA and testB: the accuracy is not measured", flush=True)
+    domains = _domains(case)
+    if min(len(domains.test_a), len(domains.test_b)) < data.LEAST:
+        print("fewer than 2 pictures in testA or testB: the accuracy is not measured", flush=True)
         return []
     return [["eval.py"] + words_for(dict(_options(case), compute_metrics=True))]
 
@@ -105,16 +117,20 @@ def metrics(case):
 
 
 def accuracy(case):
-    """KID of A2B where an Inception file is given, else the surrogate, else the cycle loss."""
-    found, a2b = _measured(case), _measured(case).get("A2B", {})
+    """KID of A2B where an Inception file is given, else the surrogate, else the cycle loss.
+
+    With --direction=B2A it is that of B2A.
+    """
+    name = "B2A" if case.config.direction == "B2A" else "A2B"
+    found, values = _measured(case), _measured(case).get(name, {})
     protocol = ", ".join("%s %s" % item for item in found.get("protocol", {}).items())
     texts = (
-        ("KID x 100 (A2B)", "kid", protocol),
-        ("random-feature distance x 100 (A2B)", SURROGATE, protocol),
-        ("cycle L1 (A2B)", "cycle_l1", "mean |a - B2A(A2B(a))| in [-1, 1] over the test pictures"),
+        ("KID x 100 (%s)" % name, "kid", protocol),
+        ("random-feature distance x 100 (%s)" % name, SURROGATE, protocol),
+        ("cycle L1 (%s)" % name, "cycle_l1", "mean |x - cycle(x)| in [-1, 1]"),
     )
     for metric, key, text in texts:
-        if a2b.get(key) is not None:
-            text += "; %d test pictures at %d pixels" % (a2b["pictures"], case.config.img_size)
-            return {"metric": metric, "value": a2b[key], "protocol": text}
+        if values.get(key) is not None:
+            text += "; %d test pictures at %d pixels" % (values["pictures"], case.config.img_size)
+            return {"metric": metric, "value": values[key], "protocol": text}
     return None

@@ -153,7 +153,7 @@ def test_options_that_only_fit_together_may_come_from_both(tmp_path):
         ("epoch: 1.5", "epoch is 1.5; it must be a whole number"),
         ("epoch: True", "epoch is True; it must be a whole number"),
         ("lr: fast", "lr is 'fast'; it must be a number"),
-        ("dataset: 3", "dataset is 3; it must be a text"),
+        ("dataset: [3]", "dataset is [3]; it must be a text"),
         ("device_target: TPU", "device_target is 'TPU'; it must be one of auto, Ascend, GPU, CPU"),
         ("batch_size: 0", "--batch_size 0 is too small; it must be at least 1"),
         ("lr: .nan", "--lr nan is too small; it must be at least 0"),

@@ -16,7 +16,7 @@ Reading order:
   serving     weights -> translations; evaluation and measures are eval.py, exporting export.py
   pictures    the files before and after the C++ client in ascend310_infer/
   device      device, precision, ranks; memory says beforehand what will not fit
-  modelarts   train.py as the boot file of a job
+  modelarts   train.py as the boot file of a job; launcher starts the ranks of scripts/
 
 Where we depart from the paper is written at the place, and in the README.
 """

@@ -126,7 +126,10 @@ class Config(PlatformOptions):
     ch: int = option(64, "channels of the first layers", low=1)
     n_res: int = option(4, "residual blocks before and after the attention", low=1)
     n_dis: int = option(
-        6, "layers of a discriminator: the global one has one more, the local one less", low=3
+        6,
+        "layers of a discriminator: the global one has one more, the local one less",
+        low=3,
+        high=12,
     )
     img_size: int = option(256, "side of the pictures, pixels, a multiple of 4", low=16)
     img_ch: int = option(3, "channels of the pictures: 3 or 1 (grey)", low=1, high=3)
@@ -241,14 +244,5 @@ class Config(PlatformOptions):
 
 def smallest_size(n_layers: int) -> int:
     """Returns the least picture side for a discriminator, whose last map must be 2 pixels wide."""
-    size = 16
-    while last_map(size, n_layers) < 2:
-        size += 4
-    return size
-
-
-def last_map(size: int, n_layers: int) -> int:
-    """Returns the side of the map before a discriminator's last convolution."""
-    for _ in range(n_layers - 2):
-        size = size // 2
-    return size - 1
+    # All but the last two layers halve the map, the one before the last takes a pixel.
+    return max(16, -(-3 * 2 ** (n_layers - 2) // 4) * 4)

@@ -106,6 +106,11 @@ def describe(place: Place) -> str:
 
 
 def _device_id(config) -> int:
+    """Returns the number of the device: of several ranks each its own, else as --device_id says."""
+    if config.target == "GPU" and os.environ.get("RANK_ADDRESSES"):
+        return 0  # the test scripts show each rank one GPU
+    if environment_number("RANK_SIZE", 1) > 1:
+        return environment_number("DEVICE_ID")
     return config.device_id if config.device_id >= 0 else environment_number("DEVICE_ID")
 
 

@@ -186,6 +186,9 @@ def load(config, names: List[str], half: bool) -> Dict[str, Translator]:
 
 def clear(folder: str) -> None:
     """Removes the results of earlier test pictures, which must not mix with new ones."""
+    for name in ("metrics.json", "index.html"):
+        if os.path.exists(os.path.join(folder, name)):
+            os.remove(os.path.join(folder, name))
     for place in (folder, os.path.join(folder, "heat")):
         for path in glob.glob(os.path.join(glob.escape(place), "*.png")):
             if re.fullmatch(TESTED, os.path.basename(path)):

@@ -146,7 +146,7 @@ def write_file(network: nn.Cell, example: Tensor, folder: str, stem: str, kind: 
     with _inside(folder):  # MindSpore refuses paths with a blank, and some letters
         try:
             ms.export(network, example, file_name=stem, file_format=kind)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, TypeError) as error:
             text = "--export_file_format %s: MindSpore %s cannot write this network so: %s"
             raise UserError(text % (kind, ms.__version__, _first_line(error))) from error
         if kind == "MINDIR":

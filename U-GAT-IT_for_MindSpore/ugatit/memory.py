@@ -38,14 +38,14 @@ def estimate(config, graph: bool) -> float:
 
 
 def check(config, place: Place) -> None:
-    """Prints what the training will need on a CPU.
+    """Prints what the training will need on a CPU, of all ranks together.
 
     Raises:
       UserError: if there is not so much.
     """
     if place.target != "CPU":
         return
-    needed, there = estimate(config, place.graph), available()
+    needed, there = estimate(config, place.graph) * place.ranks, available()
     if place.rank == 0:
         print("memory: about %.1f GiB" % (needed / GIB), flush=True)
     if there is not None and needed > there:

@@ -2,23 +2,23 @@
 """ModelArts jobs whose boot file is train.py: data and earlier results in, results out.
 
 --data_url, --checkpoint_url and --train_url are folders, which are used where they are, or buckets
-(obs://...), which are copied with the platform's moxing: the results also when the work fails.
+(obs://...), which every rank copies for itself with the platform's moxing. Rank 0 copies the
+results out, also when the work fails.
 """
 
 import dataclasses
 import os
 import tempfile
-import time
 from typing import Callable
 
 from harness.errors import UserError
 from harness.options import environment_number
 
-WAIT_SECONDS = 3600  # how long the other ranks of a server wait for a copy
-
 
 def run(config, work: Callable) -> int:
     """Returns `work(config)`; with --enable_modelarts its paths are those of the job.
+
+    With --resume and no --checkpoint_url, it goes on from the results in a bucket --train_url.
 
     Raises:
       UserError: if the job's folders are not given, or a bucket cannot be reached.
@@ -28,14 +28,12 @@ def run(config, work: Callable) -> int:
     for name in ("data_url", "train_url"):
         if not getattr(config, name):
             raise UserError("--enable_modelarts needs --%s, a folder or a bucket" % name)
+    is_bucket = "://" in config.train_url
     with tempfile.TemporaryDirectory() as own:
-        # The ranks of one server share what the first of them copies.
-        shared = os.path.join(tempfile.gettempdir(), "ugatit-%d" % os.getppid())
-        local = {"data_path": fetch(config.data_url, os.path.join(shared, "data"))}
-        if config.checkpoint_url:
-            place = os.path.join(shared, "checkpoint")
-            local["load_path"] = fetch(config.checkpoint_url, place)
-        is_bucket = "://" in config.train_url
+        local = {"data_path": fetch(config.data_url, os.path.join(own, "data"), "Dataset")}
+        earlier = config.checkpoint_url or (config.train_url if is_bucket and config.resume else "")
+        if earlier:
+            local["load_path"] = fetch(earlier, os.path.join(own, "earlier"), "Preload")
         local["output_path"] = os.path.join(own, "results") if is_bucket else config.train_url
         try:
             return work(dataclasses.replace(config, **local))
@@ -46,26 +44,15 @@ def run(config, work: Callable) -> int:
                 moxing().copy_parallel(local["output_path"], config.train_url)
 
 
-def fetch(url: str, place: str) -> str:
-    """Returns the folder `url`, or `place` after the bucket `url` was copied there.
-
-    The first rank of a server copies, the others wait for it.
-    """
+def fetch(url: str, place: str, what: str) -> str:
+    """Returns the folder `url`, or `place` after the bucket `url` was copied there."""
     if "://" not in url:
         if not os.path.isdir(url):
             raise UserError("there is no folder %s; give a folder or a bucket (obs://...)" % url)
         return url
-    done = place + ".done"
-    if environment_number("DEVICE_ID") % 8 == 0 or environment_number("RANK_SIZE", 1) == 1:
-        moxing().copy_parallel(url, place)
-        with open(done, "w", encoding="utf-8"):
-            print("Dataset downloaded: %s" % place, flush=True)
-        return place
-    for _ in range(WAIT_SECONDS):
-        if os.path.exists(done):
-            return place
-        time.sleep(1)
-    raise UserError("%s was not copied to %s within %d s" % (url, place, WAIT_SECONDS))
+    moxing().copy_parallel(url, place)
+    print("%s downloaded: %s" % (what, place), flush=True)
+    return place
 
 
 def moxing():

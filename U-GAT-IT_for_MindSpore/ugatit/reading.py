@@ -17,7 +17,7 @@ DEFAULT_FILE = os.path.join(ROOT, "default_config.yaml")
 
 
 @dataclasses.dataclass(frozen=True)
-class _Words(Config):
+class Words(Config):
     """The command line alone: options that depend on each other may be in the file."""
 
     def __post_init__(self):
@@ -59,12 +59,13 @@ def read_yaml(path: str) -> dict:
 
 def _typed(path, key, value, field):
     kind, choices = field.type, field.metadata["choices"]
-    if isinstance(value, int) and not isinstance(value, bool) and kind is float:
-        value = float(value)
-    if isinstance(value, str) and kind is float:  # YAML 1.1 reads 1e-4 as a text
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and kind is str:
+        value = str(value)
+    if kind in (int, float) and not isinstance(value, bool):  # YAML 1.1 reads 1e-4 as a text
         try:
-            value = float(value)
-        except ValueError:
+            number = float(value)
+            value = number if kind is float or number % 1 else int(number)
+        except (TypeError, ValueError, OverflowError):
             pass
     if type(value) is not kind:
         expected = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
@@ -88,11 +89,25 @@ def read(argv: Optional[List[str]] = None, description=None, phase: str = "", pr
     Raises:
       UserError: if the YAML file is wrong; a wrong command line ends the program.
     """
-    (first,), (given,) = options.parse_several([_Words], argv, prog, description)
-    named = dict(read_yaml(first.config_path) if first.config_path else {}, **given)
-    values = dict({} if first.config_path else read_yaml(DEFAULT_FILE), **named)
-    if phase:
-        values["phase"] = phase
+    (_,), (given,) = options.parse_several([Words], argv, prog, description)
+    return combine(given, {"phase": phase} if phase else {})
+
+
+def combine(given: dict, fixed: Optional[dict] = None, preset: Optional[dict] = None):
+    """Returns (Config, names that were given) of options from several places.
+
+    Args:
+      given: {option name: value} of the command line; goes before --config_path.
+      fixed: what the program itself says; goes before the command line.
+      preset: goes before default_config.yaml, but not before --config_path.
+
+    Raises:
+      UserError: if the YAML file is wrong, or options do not go together.
+    """
+    path = given.get("config_path")
+    named = dict(read_yaml(path) if path else {}, **given)
+    values = dict({} if path else read_yaml(DEFAULT_FILE), **(preset or {}))
+    values = dict(dict(values, **named), **(fixed or {}))
     try:
         config = Config(**values)
         options.check(config)

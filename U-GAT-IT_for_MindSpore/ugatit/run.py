@@ -5,6 +5,7 @@ A state `checkpoint/model-N.ckpt` holds everything a step changes: all networks 
 norms, both optimisers and the loss scales. Data are a function of (seed, step).
 """
 
+import glob
 import os
 import platform
 import re
@@ -15,7 +16,10 @@ import numpy as np
 from mindspore import Parameter, Tensor, ops
 
 from harness import settings
+from harness.errors import UserError
+from harness.files import read_json
 from harness.loop import Loop, Periods
+from harness.options import must_agree
 from ugatit.device import Place
 from ugatit.weights import WeightsError, read_parameters, set_parameters, write_parameters
 
@@ -88,9 +92,12 @@ class Run(Loop):
     def __enter__(self):
         first_step = 1
         if self.rank == 0:
+            self._remove_unfinished()
             words = (self.saved_steps(), self._config, self.around, self.last_step)
             if settings.check(self.folder, *words, self._config.resume):
                 first_step = self._restore() + 1
+            elif self._config.load_path:
+                print("--load_path is used with --resume only: step 1", flush=True)
         if self.ranks > 1:
             first_step = self._agree(first_step)
         self.open(first_step)
@@ -114,6 +121,8 @@ class Run(Loop):
             folders.append(os.path.join(self._config.load_path, self._config.dataset, "checkpoint"))
         for folder in folders:
             problems = []
+            if folder != self.folder and state_steps(folder):
+                self._compare(folder)
             for step in reversed(state_steps(folder)):
                 path = state_path(folder, step)
                 try:
@@ -124,11 +133,27 @@ class Run(Loop):
                     continue
                 if step < self.last_step:
                     print("continuing after step %d" % step, flush=True)
+                elif folder != self.folder:
+                    text = "the state in %s is that of step %d; train further than that: %d steps"
+                    raise UserError(text % (folder, step, self.last_step))
                 return step
             if problems:
                 raise WeightsError("no usable state in %s: %s" % (folder, problems[0]))
         print("no state yet: step 1", flush=True)
         return 0
+
+    def _remove_unfinished(self) -> None:
+        """Removes what a process left that was killed while it saved."""
+        for path in glob.glob(os.path.join(self.folder, ".*-model-*.ckpt")):
+            os.remove(path)
+
+    def _compare(self, folder: str) -> None:
+        """Says which settings the run in another folder had, where they differ."""
+        before = (read_json(os.path.join(folder, "config.json")) or {}).get("must_agree", {})
+        for name, value in must_agree(self._config).items():
+            if name in before and before[name] != value:
+                words = (name, before[name], folder, value)
+                print("--%s was %s in %s and is %s: going on with that" % words, flush=True)
 
     def _agree(self, first_step: int) -> int:
         """Gives every rank the first one's parameters and first step."""
@@ -141,12 +166,16 @@ class Run(Loop):
         """Saves the state after `step` and drops the oldest; on rank 0 only."""
         if self.rank:
             return
-        for name, p in self._parameters.items():
-            if not np.isfinite(p.asnumpy()).all():
-                self.not_finite("%s is not finite after step %d" % (name, step))
+        self.check_finite(step)
         write_parameters(state_path(self.folder, step), self._parameters)
         for old in self.saved_steps()[: -self.periods.keep]:
             os.remove(state_path(self.folder, old))
+
+    def check_finite(self, step: int) -> None:
+        """Ends the run with an error if a parameter is NaN or infinite after `step`."""
+        for name, p in self._parameters.items():
+            if not np.isfinite(p.asnumpy()).all():
+                self.not_finite("%s is not finite after step %d" % (name, step))
 
     def end_step(self, stop: bool = False) -> None:
         """Ends the loop after this step if any rank got a signal."""

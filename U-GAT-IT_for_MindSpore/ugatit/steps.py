@@ -172,13 +172,14 @@ def build_step(networks, generator_side: Optimizer, discriminator_side: Optimize
         return discriminator_side.scaled(loss), loss
 
     def adversarial_loss(fake_b, fake_a):
-        loss = config.adv_weight * judge(fake_b, fake_a)
-        return generator_side.scaled(loss), loss
+        loss = judge(fake_b, fake_a)
+        return generator_side.scaled(config.adv_weight * loss), loss
 
     def generator_loss(a, b):
         fake_b, fake_a, rest, parts = translate(a, b)
-        adversarial = config.adv_weight * judge(fake_b, fake_a)
-        return generator_side.scaled(rest + adversarial), adversarial, rest, parts
+        adversarial = judge(fake_b, fake_a)
+        loss = rest + config.adv_weight * adversarial
+        return generator_side.scaled(loss), adversarial, rest, parts
 
     weights = (discriminator_side.trained, generator_side.trained)
     discriminator_gradients = ms.value_and_grad(discriminator_loss, None, weights[0], True)
@@ -218,6 +219,6 @@ def build_step(networks, generator_side: Optimizer, discriminator_side: Optimize
     def step(a, b):
         d_loss, adversarial, rest, parts = (x.asnumpy() for x in run(a, b))
         values = dict(zip(PARTS, (adversarial, *parts)))
-        return dict(d_loss=d_loss, g_loss=adversarial + rest, **values)
+        return dict(d_loss=d_loss, g_loss=config.adv_weight * adversarial + rest, **values)
 
     return step

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training: a step for every pair of batches, with samples, weights and states on the way."""
 
+import os
 from typing import Dict
 
+import mindspore as ms
 from mindspore import Parameter, Tensor, nn
 
 from ugatit import data, memory
@@ -62,6 +64,10 @@ def train(config) -> None:
                 write_weights(networks[name], weights_path(config, name, step))
         write_sheets(networks, config, domains, step)
 
+    profiler = None
+    if config.profiling:
+        profiler = ms.Profiler(output_path=os.path.abspath(config.profiling_dump_path))
+
     with Run(config, place, parameters, last_step, state_every, data.fingerprint(domains)) as run:
         run.print("training start !")
         for step, (a, b) in run.steps(read_batch):
@@ -72,9 +78,14 @@ def train(config) -> None:
                 seconds = run.recorded["seconds_per_step"]
                 words = (epoch + 1, place_in_epoch + 1, per_epoch, seconds)
                 run.print("epoch %d:[%5d/%5d] time per iter: %.4f " % words)
-                run.print("d_loss: %s" % values["d_loss"])
-                run.print("g_loss: %s" % values["g_loss"])
+                run.print("d_loss: %.6f" % values["d_loss"])
+                run.print("g_loss: %.6f" % values["g_loss"])
             due = step % state_every == 0 or step % keep_every == 0
             if place.rank == 0 and (due or step == last_step or run.stopped):
+                run.check_finite(step)  # before anything good is replaced
                 write_numbered(step)
-        run.print(" [*] Training finished!")
+        if not run.stopped:
+            run.print(" [*] Training finished!")
+    if profiler is not None:
+        profiler.analyse()
+        print("the profile is in %s" % config.profiling_dump_path, flush=True)

@@ -60,8 +60,12 @@ def set_parameters(path: str, values: Dict[str, np.ndarray], parameters: Dict[st
     """Gives `parameters` {name: parameter} the `values` read from `path`; all or none of them.
 
     Raises:
-      WeightsError: if one is missing, or of another shape.
+      WeightsError: if one is missing, of another shape, or there are others.
     """
+    for name in values:
+        if name not in parameters and "loss_scale" not in name:
+            text = "%s has %s, which this network has not: give the options of its training%s"
+            raise WeightsError(text % (path, name, _hint(values)))
     for name, p in parameters.items():
         if name not in values:
             raise WeightsError("%s has no %s%s" % (path, name, _hint(values)))
