@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Attention from class activation maps, and the spectral norm of the discriminators' weights."""
 
+import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
@@ -25,15 +26,19 @@ class SpectralNorm(nn.Cell):
         self.multiply, self.multiply_t = ops.MatMul(), ops.MatMul(transpose_a=True)
 
     def construct(self, x, weight=None):
-        """Returns what the layer makes of x with the normalised weight."""
-        return self.layer(x, self.effective() if weight is None else weight)
+        """Returns what the layer makes of x with the normalised weight, or `weight` if given."""
+        if weight is not None or not self.used:
+            return self.layer(x, weight)
+        return self.layer(x, None, 1 / self.largest())  # many fewer maps than weights
 
     def effective(self):
-        """Returns the weight divided by u'Wv."""
-        if not self.used:
-            return self.layer.weight
+        """Returns the weight divided by its largest singular value."""
+        return self.layer.weight / self.largest() if self.used else self.layer.weight
+
+    def largest(self):
+        """Returns u'Wv, [1]."""
         product = self.multiply(self.layer.weight.reshape(self.rows), self.v)
-        return self.layer.weight / self.multiply_t(self.u, product).reshape(())
+        return self.multiply_t(self.u, product).reshape(1)
 
     def advance(self):
         """Makes one power iteration: v from u, then u from v."""
@@ -67,6 +72,7 @@ class Attention(nn.Cell):
         super().__init__()
         self.channels, self.portable, self.raw = channels, portable, raw
         self.gap_fc, self.gmp_fc = gap_fc, gmp_fc
+        self.multiply, self.split = ops.MatMul(), ops.Split(1, 2)
         self.conv1x1 = Convolution(2 * channels, channels, 1, 1, 0, bias=True, half=half)
 
     def construct(self, x):
@@ -77,8 +83,9 @@ class Attention(nn.Cell):
         logits = ops.concat((self.gap_fc(average, gap), self.gmp_fc(largest, gmp)), 1)
         if self.raw:
             gap, gmp = self.gap_fc.layer.weight, self.gmp_fc.layer.weight
-        kernel = self.conv1x1.weight.reshape(c, 2 * c) * ops.concat((gap, gmp), 1)
-        return self.conv1x1(x, kernel.reshape(c, 2, c).sum(1).reshape(c, c, 1, 1)), logits
+        scale = self.multiply(ops.ones((c, 1), ms.float32), ops.concat((gap, gmp), 1))
+        of_average, of_largest = self.split(self.conv1x1.weight.reshape(c, 2 * c) * scale)
+        return self.conv1x1(x, (of_average + of_largest).reshape(c, c, 1, 1)), logits
 
     def pool(self, x):
         """Returns the averages and the maxima of the maps, both [N, C]."""

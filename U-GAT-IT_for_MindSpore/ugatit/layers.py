@@ -89,10 +89,17 @@ class Convolution(nn.Cell):
         self.border = Pad(pad, kind, portable) if pad else None
         self.convolve = ops.Conv2D(outputs, (kernel, kernel), stride=stride)  # ONNX wants a pair
         self.add = ops.BiasAdd()
-        self.half = half
+        self.scale = ops.BatchNorm(is_training=False, epsilon=EPSILON)
+        self.outputs, self.half = outputs, half
 
-    def construct(self, x, weight=None):
-        """Returns the maps; `weight` [out, C, k, k] is used instead of the own one if given."""
+    def construct(self, x, weight=None, scale=None):
+        """Returns the maps.
+
+        Args:
+          x: [N, C, H, W].
+          weight: [out, C, k, k] to use instead of the own one.
+          scale: a number tensor [1] by which the weight is multiplied; the maps are, in effect.
+        """
         if self.border is not None:
             x = self.border(x)
         weight = self.weight if weight is None else weight
@@ -100,6 +107,13 @@ class Convolution(nn.Cell):
             x = self.convolve(x.astype(ms.float16), weight.astype(ms.float16)).astype(ms.float32)
         else:
             x = self.convolve(x, weight)
+        if scale is not None:
+            one, zero = (
+                ops.ones((self.outputs,), ms.float32),
+                ops.zeros((self.outputs,), ms.float32),
+            )
+            bias = zero if self.bias is None else self.bias
+            return self.scale(x, one * scale, bias, zero, one - EPSILON)[0]
         return x if self.bias is None else self.add(x, self.bias)
 
     def effective(self):
