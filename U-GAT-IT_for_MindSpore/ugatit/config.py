@@ -206,6 +206,8 @@ class Config(PlatformOptions):
         if self.img_size % 4:
             text = "--img_size %d: it must be a multiple of 4, such as %d"
             raise ValueError(text % (self.img_size, self.img_size // 4 * 4))
+        if not self.output_path:
+            raise ValueError("--output_path is empty; give a folder")
         if self.img_ch == 2:
             raise ValueError("--img_ch 2: it must be 1 (grey) or 3 (colour)")
         least = smallest_size(self.n_dis + 1)

@@ -119,6 +119,9 @@ class Run(Loop):
         folders = [self.folder]
         if self._config.load_path:
             folders.append(os.path.join(self._config.load_path, self._config.dataset, "checkpoint"))
+            if not any(map(state_steps, folders)):
+                text = "there is no state in %s; give the --output_path of an earlier training"
+                raise UserError(text % folders[1])
         for folder in folders:
             problems = []
             if folder != self.folder and state_steps(folder):
@@ -144,7 +147,7 @@ class Run(Loop):
 
     def _remove_unfinished(self) -> None:
         """Removes what a process left that was killed while it saved."""
-        for path in glob.glob(os.path.join(self.folder, ".*-model-*.ckpt")):
+        for path in glob.glob(os.path.join(glob.escape(self.folder), ".*-model-*")):
             os.remove(path)
 
     def _compare(self, folder: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from mindspore import Tensor
 
 from harness.errors import UserError
+from harness.files import read_json
 from ugatit.networks import build_generator
 from ugatit.weights import LATEST, load_weights, weights_path
 
@@ -39,6 +40,7 @@ def find_weights(config, name: str) -> str:
     place = dataclasses.replace(config, output_path=config.load_path or config.output_path)
     path = weights_path(place, name, number)
     if os.path.isfile(path):
+        _check_variant(place)
         return path
     numbers = _numbers(place, name)
     if numbers:
@@ -46,6 +48,15 @@ def find_weights(config, name: str) -> str:
     else:
         hint = "train first, or give --output_path and --dataset of a training, or --%s_ckpt" % name
     raise UserError("there are no weights at %s; %s" % (path, hint))
+
+
+def _check_variant(config) -> None:
+    """Raises UserError if the training beside the weights had another --variant."""
+    before = read_json(os.path.join(config.folder, "checkpoint", "config.json")) or {}
+    variant = before.get("must_agree", {}).get("variant", config.variant)
+    if variant != config.variant:
+        text = "the weights in %s were trained with --variant=%s, not %s; give that"
+        raise UserError(text % (config.folder, variant, config.variant))
 
 
 def _numbers(config, name):
