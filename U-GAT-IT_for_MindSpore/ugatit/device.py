@@ -67,7 +67,7 @@ def connect(config, train: bool = False) -> Place:
     try:
         ms.set_context(device_target=target, mode=ms.PYNATIVE_MODE)
         if target != "CPU":
-            ms.set_context(device_id=_device_id(config))
+            ms.set_context(device_id=_device_id(config, target))
     except (ValueError, RuntimeError) as error:
         text = "--device_target %s: this MindSpore cannot use it (%s); choose another device"
         raise UserError(text % (target, str(error).split("\n")[0])) from error
@@ -105,9 +105,9 @@ def describe(place: Place) -> str:
     return "MindSpore %s, device %s, %s, %s, %d rank(s)" % words
 
 
-def _device_id(config) -> int:
+def _device_id(config, target) -> int:
     """Returns the number of the device: of several ranks each its own, else as --device_id says."""
-    if config.target == "GPU" and os.environ.get("RANK_ADDRESSES"):
+    if target == "GPU" and os.environ.get("RANK_ADDRESSES"):
         return 0  # the test scripts show each rank one GPU
     if environment_number("RANK_SIZE", 1) > 1:
         return environment_number("DEVICE_ID")

@@ -56,7 +56,7 @@ def train(config) -> None:
     def read_batch(step):
         return data.read_batch(domains, config, step, place.rank, place.ranks)
 
-    def write_numbered(step):
+    def write_outputs(step):
         """Writes samples and latest weights, and at their time those that stay."""
         for name in NAMES:
             write_weights(networks[name], weights_path(config, name))
@@ -83,7 +83,7 @@ def train(config) -> None:
             due = step % state_every == 0 or step % keep_every == 0
             if place.rank == 0 and (due or step == last_step or run.stopped):
                 run.check_finite(step)  # before anything good is replaced
-                write_numbered(step)
+                write_outputs(step)
         if not run.stopped:
             run.print(" [*] Training finished!")
     if profiler is not None:
