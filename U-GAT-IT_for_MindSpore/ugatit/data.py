@@ -97,14 +97,15 @@ def check_pictures(paths: List[str]) -> None:
       UserError: saying how many cannot be used, and why for the first three.
     """
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        problems = [problem for problem in pool.map(_problem, paths) if problem]
+        problems = [text for text in pool.map(problem, paths) if text]
     if problems:
         text = "%d of %d pictures cannot be used, mend or remove them: %s"
         some = "; ".join(problems[:3]) + ("; ..." if len(problems) > 3 else "")
         raise UserError(text % (len(problems), len(paths), some))
 
 
-def _problem(path) -> str:
+def problem(path: str) -> str:
+    """Returns why a file cannot be read as a picture, or ""."""
     try:
         images.read_image(path)
     except UserError as error:

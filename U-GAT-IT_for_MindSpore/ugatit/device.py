@@ -70,7 +70,7 @@ def connect(config, train: bool = False) -> Place:
             ms.set_context(device_id=_device_id(config, target))
     except (ValueError, RuntimeError) as error:
         text = "--device_target %s: this MindSpore cannot use it (%s); choose another device"
-        raise UserError(text % (target, str(error).split("\n")[0])) from error
+        raise UserError(text % (target, first_line(error))) from error
     if config.save_graphs:
         ms.set_context(save_graphs=True, save_graphs_path=config.graph_path)
     if target == "CPU":
@@ -89,6 +89,11 @@ def connect(config, train: bool = False) -> Place:
         print(describe(place), flush=True)
         _say_unused(config)
     return place
+
+
+def first_line(error: Exception) -> str:
+    """Returns what one of MindSpore's errors says first; pages of its inside follow."""
+    return (str(error).strip() or type(error).__name__).split("\n")[0]
 
 
 def describe(place: Place) -> str:
@@ -142,7 +147,7 @@ def _join(config, target):
         communication.init()
     except (RuntimeError, ValueError, TypeError) as error:
         text = "cannot join the %d ranks on %s: %s; start them with msrun or the test scripts"
-        raise UserError(text % (size, target, str(error).split("\n")[0])) from error
+        raise UserError(text % (size, target, first_line(error))) from error
     return communication.get_rank(), communication.get_group_size()
 
 

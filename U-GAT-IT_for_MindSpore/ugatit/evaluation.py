@@ -107,7 +107,10 @@ def find_own(config, folder: str) -> Tuple[Dict[str, List[Item]], int]:
             text = "%s and %s would both be written as %s; rename one"
             raise UserError(text % (first, path, stem))
     for stem, path in stems.items():
-        if _readable(path, config):
+        problem = data.problem(path)
+        if problem:
+            print("left out: %s" % problem, file=sys.stderr, flush=True)
+        else:
             good.append((stem, path))
     if not good:
         text = "none of the %d pictures in --input_dir %s can be read; mend or replace them"
@@ -117,18 +120,6 @@ def find_own(config, folder: str) -> Tuple[Dict[str, List[Item]], int]:
         results = ("input/%s.png", "%s_" + name + ".png", "heat/%s_" + name + ".png")
         jobs[name] = [Item(path, *[r % stem for r in results]) for stem, path in good]
     return jobs, len(paths) - len(good)
-
-
-def _readable(path, config) -> bool:
-    try:
-        data.read_test(path, config)
-        return True
-    except UserError as error:
-        problem = str(error)
-    except Exception as error:  # a decoder may raise any for a damaged file
-        problem = "%s cannot be read as a picture: %r" % (path, error)
-    print("left out: %s" % problem, file=sys.stderr, flush=True)
-    return False
 
 
 def find_tests(config) -> Dict[str, List[Item]]:

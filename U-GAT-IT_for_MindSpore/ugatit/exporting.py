@@ -21,6 +21,7 @@ from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.images import list_images
 from ugatit.data import find_root, read_test
+from ugatit.device import first_line
 from ugatit.networks import build_generator
 from ugatit.pictures import resize, to_float
 from ugatit.serving import Translator, find_weights
@@ -148,7 +149,7 @@ def write_file(network: nn.Cell, example: Tensor, folder: str, stem: str, kind: 
             ms.export(network, example, file_name=stem, file_format=kind)
         except (RuntimeError, ValueError, TypeError) as error:
             text = "--export_file_format %s: MindSpore %s cannot write this network so: %s"
-            raise UserError(text % (kind, ms.__version__, _first_line(error))) from error
+            raise UserError(text % (kind, ms.__version__, first_line(error))) from error
         if kind == "MINDIR":
             names = (file, stem + "_graph.mindir")
             _link(*(names if os.path.exists(file) else names[::-1]))
@@ -170,7 +171,7 @@ def run_mindir(path: str) -> Run:
         network = nn.GraphCell(ms.load(path))
     except (RuntimeError, ValueError) as error:
         text = "%s is damaged or of another MindSpore than %s: %s; export it again"
-        raise UserError(text % (path, ms.__version__, _first_line(error))) from error
+        raise UserError(text % (path, ms.__version__, first_line(error))) from error
 
     def run(x):
         mode = ms.get_context("mode")
@@ -278,7 +279,3 @@ def _link(source, target) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _first_line(error) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n")[0]

@@ -9,7 +9,7 @@ import glob
 import os
 import platform
 import re
-from typing import Dict, List
+from typing import Callable, Dict, List
 
 import mindspore as ms
 import numpy as np
@@ -65,8 +65,9 @@ class Run(Loop):
       place: from `device.connect`.
       parameters: {name: parameter}, everything that a step changes.
       last_step: the number of the last step.
-      save_every: steps between two states.
+      periods: how often to log and save.
       data: a text that changes with the training data.
+      write_outputs: called with the step before its state is saved, on rank 0.
 
     Attributes:
       recorded: {name: value} last written to log.jsonl.
@@ -78,15 +79,15 @@ class Run(Loop):
         place: Place,
         parameters: Dict[str, Parameter],
         last_step: int,
-        save_every: int,
+        periods: Periods,
         data: str,
+        write_outputs: Callable[[int], None],
     ):
-        periods = Periods(config.log_freq, save_every, config.keep_checkpoints)
         around, pictures = surroundings(place, data), config.batch_size * place.ranks
         super().__init__(
             run_folder(config), last_step, periods, around, pictures, place.rank, place.ranks
         )
-        self._config, self._parameters = config, parameters
+        self._config, self._parameters, self._write_outputs = config, parameters, write_outputs
         self.recorded: Dict[str, float] = {}
 
     def __enter__(self):
@@ -166,15 +167,20 @@ class Run(Loop):
         return int(broadcast((Tensor([first_step], ms.int32),))[0].asnumpy()[0])
 
     def save(self, step: int) -> None:
-        """Saves the state after `step` and drops the oldest; on rank 0 only."""
+        """Writes the outputs and the state after `step`, drops the oldest; on rank 0 only.
+
+        Nothing good is replaced by what is not finite; a state comes last, so that a run that was
+        killed in here does its step and its outputs again.
+        """
         if self.rank:
             return
-        self.check_finite(step)
+        self._check_finite(step)
+        self._write_outputs(step)
         write_parameters(state_path(self.folder, step), self._parameters)
         for old in self.saved_steps()[: -self.periods.keep]:
             os.remove(state_path(self.folder, old))
 
-    def check_finite(self, step: int) -> None:
+    def _check_finite(self, step: int) -> None:
         """Ends the run with an error if a parameter is NaN or infinite after `step`."""
         for name, p in self._parameters.items():
             if not np.isfinite(p.asnumpy()).all():

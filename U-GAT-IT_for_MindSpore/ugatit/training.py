@@ -7,6 +7,7 @@ from typing import Dict
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn
 
+from harness.loop import Periods
 from ugatit import data, memory
 from ugatit.device import connect
 from ugatit.networks import DISCRIMINATORS, GENERATORS, NAMES, build_networks
@@ -68,7 +69,9 @@ def train(config) -> None:
     if config.profiling:
         profiler = ms.Profiler(output_path=os.path.abspath(config.profiling_dump_path))
 
-    with Run(config, place, parameters, last_step, state_every, data.fingerprint(domains)) as run:
+    periods = Periods(config.log_freq, state_every, config.keep_checkpoints, keep_every)
+    pictures = data.fingerprint(domains)
+    with Run(config, place, parameters, last_step, periods, pictures, write_outputs) as run:
         run.print("training start !")
         for step, (a, b) in run.steps(read_batch):
             values = step_once(Tensor(a), Tensor(b))
@@ -80,10 +83,6 @@ def train(config) -> None:
                 run.print("epoch %d:[%5d/%5d] time per iter: %.4f " % words)
                 run.print("d_loss: %.6f" % values["d_loss"])
                 run.print("g_loss: %.6f" % values["g_loss"])
-            due = step % state_every == 0 or step % keep_every == 0
-            if place.rank == 0 and (due or step == last_step or run.stopped):
-                run.check_finite(step)  # before anything good is replaced
-                write_outputs(step)
         if not run.stopped:
             run.print(" [*] Training finished!")
     if profiler is not None:

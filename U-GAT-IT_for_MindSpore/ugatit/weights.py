@@ -10,6 +10,7 @@ from mindspore import Parameter, Tensor, nn
 
 from harness.errors import UserError
 from harness.files import atomic_path
+from ugatit.device import first_line
 from ugatit.networks import own_name
 
 LATEST = "latest"
@@ -53,7 +54,7 @@ def read_parameters(path: str) -> Dict[str, np.ndarray]:
         return {name: p.asnumpy() for name, p in ms.load_checkpoint(path).items()}
     except (ValueError, RuntimeError, TypeError, OSError) as error:
         text = "%s is damaged or no MindSpore checkpoint: %s; use another one or train again"
-        raise WeightsError(text % (path, _first_line(error))) from error
+        raise WeightsError(text % (path, first_line(error))) from error
 
 
 def set_parameters(path: str, values: Dict[str, np.ndarray], parameters: Dict[str, Parameter]):
@@ -101,7 +102,3 @@ def _hint(values) -> str:
         return "; those weights are of --light=True --ch=%d" % (width // 4)
     side = 4 * round((style.shape[1] / width) ** 0.5)
     return "; those weights are of --light=False --ch=%d --img_size=%d" % (width // 4, side)
-
-
-def _first_line(error) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n")[0]
