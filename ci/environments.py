@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the Python environments of the checks below .venv/ and prints the Python of one.
 
-`python3 ci/environments.py NAME` makes .venv/NAME from the folders' own requirement files:
+`python3 ci/environments.py NAME` makes .venv/NAME from the folders' and tools' requirement files:
 
-  tf2   Python 3.11, current TensorFlow: *_for_TensorFlow/requirements.txt
+  tf2   Python 3.11, current TensorFlow: *_for_TensorFlow/requirements.txt, tools/requirements.txt
   tf1   Python 3.7, TensorFlow 1.15.5: the same files
-  ms    Python 3.11, current MindSpore: *_for_MindSpore/requirements.txt
+  ms    Python 3.11, current MindSpore: *_for_MindSpore/requirements.txt and
+        tools/requirements_mindspore.txt
   lite  Python 3.7, MindSpore and MindSpore Lite 2.0.0: *_for_MindSpore/requirements_lite.txt
 
 An environment is made anew when a requirement or the Python changed. The path of its Python goes to
@@ -22,10 +23,10 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 VERSIONS = {"tf2": "3.11", "tf1": "3.7", "ms": "3.11", "lite": "3.7"}
 REQUIREMENTS = {  # beside ci/requirements.txt, which goes into each
-    "tf2": "*_for_TensorFlow/requirements.txt",
-    "tf1": "*_for_TensorFlow/requirements.txt",
-    "ms": "*_for_MindSpore/requirements.txt",
-    "lite": "*_for_MindSpore/requirements_lite.txt",
+    "tf2": ("*_for_TensorFlow/requirements.txt", "tools/requirements.txt"),
+    "tf1": ("*_for_TensorFlow/requirements.txt", "tools/requirements.txt"),
+    "ms": ("*_for_MindSpore/requirements.txt", "tools/requirements_mindspore.txt"),
+    "lite": ("*_for_MindSpore/requirements_lite.txt",),
 }
 NO_PYTHON = 3
 
@@ -56,7 +57,8 @@ def _is_version(path, version) -> bool:
 
 def requirement_files(name: str) -> list:
     """Returns the requirement files of environment `name`."""
-    return [*sorted(ROOT.glob(REQUIREMENTS[name])), ROOT / "ci" / "requirements.txt"]
+    found = [path for pattern in REQUIREMENTS[name] for path in sorted(ROOT.glob(pattern))]
+    return [*found, ROOT / "ci" / "requirements.txt"]
 
 
 def make(name: str, python: str) -> pathlib.Path:

@@ -6,6 +6,8 @@ import sys
 import environments
 import pytest
 
+TENSORFLOW = ["A_for_TensorFlow/requirements.txt", "B_for_TensorFlow/requirements.txt"]
+
 
 def write(root, name, text=""):
     path = root / name
@@ -21,15 +23,17 @@ def root(tmp_path, monkeypatch):
     for name in ("B_for_TensorFlow", "A_for_TensorFlow", "C_for_MindSpore", "ci"):
         write(tmp_path, f"{name}/requirements.txt", f"# {name}\n")
     write(tmp_path, "C_for_MindSpore/requirements_lite.txt", "# lite\n")
+    for name in ("requirements.txt", "requirements_mindspore.txt"):
+        write(tmp_path, f"tools/{name}", "# tools\n")
     return tmp_path
 
 
 @pytest.mark.parametrize(
     ("name", "files"),
     [
-        ("tf1", ["A_for_TensorFlow/requirements.txt", "B_for_TensorFlow/requirements.txt"]),
-        ("tf2", ["A_for_TensorFlow/requirements.txt", "B_for_TensorFlow/requirements.txt"]),
-        ("ms", ["C_for_MindSpore/requirements.txt"]),
+        ("tf1", [*TENSORFLOW, "tools/requirements.txt"]),
+        ("tf2", [*TENSORFLOW, "tools/requirements.txt"]),
+        ("ms", ["C_for_MindSpore/requirements.txt", "tools/requirements_mindspore.txt"]),
         ("lite", ["C_for_MindSpore/requirements_lite.txt"]),
     ],
 )
