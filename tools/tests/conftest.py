@@ -7,6 +7,7 @@ import sys
 
 TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(TOOLS, "shared"))
+sys.path.append(os.path.dirname(TOOLS))
 sys.path.append(TOOLS)
 for _folder in (
     "StarGAN_ID1472_for_TensorFlow",
@@ -17,7 +18,7 @@ for _folder in (
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 NEED_TENSORFLOW = ["test_filtering.py", "test_runtime.py", "test_weights_stargan.py"]
-NEED_TENSORFLOW += ["test_weights_whitebox.py"]
+NEED_TENSORFLOW += ["test_weights_whitebox.py", "test_fid_command.py", "test_fid_networks.py"]
 collect_ignore = [] if importlib.util.find_spec("tensorflow") else NEED_TENSORFLOW
 
 

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distances of two sets of pictures: FID, KID, precision and recall.
+
+REAL and FAKE are folders of pictures (with the folders in them, any sizes and formats) or, for FID,
+.npz files of statistics as TTUR and pytorch-fid write them; more pairs may follow. Each pair gives
+a line of JSON and, for FID, the line "FID:  x". Progress and warnings go to stderr.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+
+sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "shared"))
+
+import numpy as np
+
+from harness.errors import UserError, run_program
+from harness.files import atomic_path
+from tools.fid import distances, report, statistics
+from tools.fid.images import PROTOCOLS
+from tools.folders import ROOT
+
+WITH_TENSORFLOW = os.path.join(ROOT, ".venv", "tf2", "bin", "python")  # of ci/environments.py
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command line."""
+    options = argparse.ArgumentParser(
+        prog="python -m tools.fid",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = options.add_argument
+    add("paths", nargs="+", metavar="REAL FAKE", help="pairs; one alone with --features, --save")
+    network = options.add_argument_group("network (one of the three)")
+    text = "Inception of 2015: classify_image_graph_def.pb or pt_inception-2015-12-05-6726825d.pth"
+    network.add_argument("--inception", metavar="FILE", help=text)
+    text = "another: a frozen .pb, an .onnx, VGG-19 as .mat, an Inception as .pth; or the word "
+    network.add_argument("--network", metavar="FILE", help=text + "random: Inception, not trained")
+    network.add_argument("--input", default="", help="name of its input")
+    network.add_argument("--output", default="", help="name of its output, or layer of VGG-19")
+    network.add_argument("--side", type=int, default=0, help="height and width that it takes")
+    text = "what it takes for black and white; default -1 1"
+    network.add_argument("--range", nargs=2, type=float, default=(-1.0, 1.0), help=text)
+    text = "how pictures are resized; default %(default)s"
+    add("--protocol", choices=list(PROTOCOLS), default="clean", help=text)
+    text = "what to measure; default %(default)s"
+    add("--metrics", default="fid", metavar="fid,kid,precision_recall", help=text)
+    add("--source", metavar="FOLDER", help="what FAKE was translated from: the authors' mean KID")
+    add("--subsets", type=int, default=100, help="of the KID; default %(default)s")
+    add("--subset_size", type=int, default=1000, help="at the most; default %(default)s")
+    add("--seed", type=int, default=0, help="of all draws; default %(default)s")
+    add("--neighbours", type=int, default=3, help="of precision and recall; default %(default)s")
+    add("--bootstrap", type=int, default=0, metavar="DRAWS", help="95 %% interval of the FID")
+    add("--batch_size", type=int, default=32, help="pictures at a time; default %(default)s")
+    add("--skip_bad", action="store_true", help="leave unreadable pictures out, and list them")
+    add("--cache", default="", metavar="FOLDER", help="keeps statistics of folders for next time")
+    add("--features", metavar="OUT.npy", help="with one path: write its features, float32 [N, D]")
+    add("--save", metavar="OUT.npz", help="with one path: write its statistics (mu, sigma)")
+    return options
+
+
+def check(options) -> report.Request:
+    """Returns what is asked for.
+
+    Raises:
+      UserError: if options contradict each other or are out of range, or pictures are missing.
+    """
+    count, writes = len(options.paths), bool(options.features or options.save)
+    if count % 2 and not (count == 1 and writes):
+        text = "%d paths: give pairs REAL FAKE, or one path with --features or --save"
+        raise UserError(text % count)
+    if writes and count != 1:
+        raise UserError("--features and --save take one path, not %d" % count)
+    if bool(options.inception) == bool(options.network):
+        text = "give --inception FILE for FID and KID, or --network FILE or --network random"
+        raise UserError(text + ", which measure under other names")
+    for name in ("subsets", "neighbours", "batch_size"):
+        if getattr(options, name) < 1:
+            raise UserError("--%s %d: it must be at least 1" % (name, getattr(options, name)))
+    for name, low in (("subset_size", 2), ("bootstrap", 0), ("seed", 0), ("side", 0)):
+        if getattr(options, name) < low:
+            raise UserError("--%s %d: it must be at least %d" % (name, getattr(options, name), low))
+    if options.range[0] >= options.range[1]:
+        raise UserError("--range %g %g: black must be below white" % tuple(options.range))
+    metrics = tuple(options.metrics.split(","))
+    odd = [name for name in metrics if name not in report.METRICS]
+    if odd:
+        raise UserError("--metrics %s: choose from %s" % (odd[0], ",".join(report.METRICS)))
+    fields = [name for name in report.Request._fields if name != "metrics"]
+    request = report.Request(metrics, **{name: getattr(options, name) for name in fields})
+    for path in options.paths:
+        report.check_path(path, request)
+    if options.source:
+        report.check_path(options.source, request._replace(metrics=("kid",)))
+    return request
+
+
+def main() -> int:
+    """Measures what the command line names."""
+    options = parser().parse_args()
+    request = check(options)
+    if importlib.util.find_spec("tensorflow") is None:
+        return _elsewhere()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from tools.fid import networks
+
+    if options.inception:
+        network = networks.open_inception(options.inception)
+    elif options.network == "random":
+        network = networks.open_random()
+    else:
+        interface = networks.Interface(options.input, options.output, options.side, *options.range)
+        network = networks.open_file(options.network, interface)
+    if options.features or options.save:
+        return _write(options, network, request)
+    for real, fake in zip(options.paths[::2], options.paths[1::2]):
+        _compare(real, fake, options.source, network, request)
+    return 0
+
+
+def _elsewhere() -> int:
+    """Runs this command with a Python that has TensorFlow."""
+    if not os.path.exists(WITH_TENSORFLOW):
+        text = "this Python has no TensorFlow, which describes the pictures: install "
+        raise UserError(text + "tools/requirements.txt, or let python3 ci/environments.py tf2")
+    words = [WITH_TENSORFLOW, "-m", "tools.fid", *sys.argv[1:]]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
+    os.execv(WITH_TENSORFLOW, words)
+
+
+def _compare(real_path, fake_path, source, network, request):
+    everything = bool(source)
+    real = report.describe(real_path, network, request, everything)
+    fake = report.describe(fake_path, network, request, everything)
+    result = report.measure(real, fake, network, request)
+    keys = report.key_names(network)
+    if source:
+        far = report.describe(source, network, request, everything)
+        value = distances.author_mean(far.features, real.features, fake.features)
+        result[keys["kid"] + "_author_mean"] = value
+        result["source"] = {"path": source, "images": far.count, "skipped": far.skipped}
+    for warning in result["warnings"]:
+        print("warning: %s" % warning, file=sys.stderr)
+    print(json.dumps(result))
+    if "fid" in request.metrics:
+        label = "FID" if keys["fid"] == "fid" else keys["fid"]
+        print("%s:  %s" % (label, result[keys["fid"]]), flush=True)
+
+
+def _write(options, network, request) -> int:
+    request = request._replace(metrics=("fid",), bootstrap=0)
+    found = report.describe(options.paths[0], network, request, bool(options.features))
+    if options.features:
+        with atomic_path(options.features) as temporary, open(temporary, "wb") as file:
+            np.save(file, found.features)
+    if options.save:
+        statistics.write(
+            options.save, found.statistics, protocol=request.protocol, network=network.name
+        )
+    print(json.dumps({"path": found.path, "images": found.count, "skipped": found.skipped}))
+    return 0
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frozen TensorFlow graphs: read, and made faster without another result."""
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from harness.errors import UserError
+
+NORM = "BatchNormWithGlobalNormalization"  # the operation of 2015
+PASSED = ("CheckNumerics", "Identity")  # what a network that is only used can do without
+
+
+def read_graph(path: str) -> tf.GraphDef:
+    """Returns the graph in a .pb file.
+
+    Raises:
+      UserError: if there is no such file or it is no graph.
+    """
+    graph_def = tf.GraphDef()
+    try:
+        with open(path, "rb") as file:
+            graph_def.ParseFromString(file.read())
+    except OSError as error:
+        raise UserError("cannot read %s: %s; give a frozen .pb" % (path, error.strerror)) from error
+    except Exception as error:  # protobuf's DecodeError has no public name in both versions
+        raise UserError("%s is no frozen graph: %s" % (path, error)) from error
+    if not graph_def.node:
+        raise UserError("%s is no frozen graph: it has no nodes" % path)
+    return graph_def
+
+
+def fold(graph_def: tf.GraphDef) -> tf.GraphDef:
+    """Returns the graph with its batch normalisations folded into the convolutions before them.
+
+    Control inputs and PASSED nodes are left out: TensorFlow then computes a convolution, its bias
+    and its ReLU in one piece. Node names stay, so does the producer: these old operations are
+    refused in graphs with a newer one.
+    """
+    nodes = {node.name: node for node in graph_def.node}
+    folded = tf.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    for node in graph_def.node:
+        inputs = [name for name in node.input if not name.startswith("^")]
+        if node.op == NORM and _is_foldable(nodes, inputs):
+            folded.node.extend(_convolution(node, nodes, inputs))
+            continue
+        new = folded.node.add()
+        new.CopyFrom(node)
+        del new.input[:]
+        new.input.extend(inputs if node.op in PASSED else [_origin(nodes, n) for n in inputs])
+    return folded
+
+
+def _origin(nodes, name):
+    """Returns the name of what arrives at `name` unchanged."""
+    while name in nodes and nodes[name].op in PASSED:
+        name = nodes[name].input[0]
+    return name
+
+
+def _is_foldable(nodes, inputs):
+    convolution = nodes.get(_origin(nodes, inputs[0]))
+    if convolution is None or convolution.op != "Conv2D":
+        return False
+    arrays = [convolution.input[1], *inputs[1:]]
+    return all(nodes[_origin(nodes, name)].op == "Const" for name in arrays)
+
+
+def _array(nodes, name):
+    return tf.make_ndarray(nodes[_origin(nodes, name)].attr["value"].tensor).astype(np.float64)
+
+
+def _convolution(norm, nodes, inputs):
+    """Yields the nodes that compute what a convolution and then `norm` compute, as `norm`."""
+    before = nodes[_origin(nodes, inputs[0])]
+    mean, variance, beta, gamma = (_array(nodes, name) for name in inputs[1:])
+    scale = 1 / np.sqrt(variance + norm.attr["variance_epsilon"].f)
+    if norm.attr["scale_after_normalization"].b:
+        scale = scale * gamma
+    arrays = {"kernel": _array(nodes, before.input[1]) * scale, "bias": beta - mean * scale}
+    for part, array in arrays.items():
+        node = tf.NodeDef(op="Const", name="%s/folded_%s" % (norm.name, part))
+        node.attr["dtype"].type = tf.float32.as_datatype_enum
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(array.astype(np.float32)))
+        yield node
+    node = tf.NodeDef()
+    node.CopyFrom(before)
+    node.name = norm.name + "/folded"
+    del node.input[:]
+    node.input.extend([_origin(nodes, before.input[0]), norm.name + "/folded_kernel"])
+    yield node
+    node = tf.NodeDef(op="BiasAdd", name=norm.name)
+    node.attr["T"].type = tf.float32.as_datatype_enum
+    node.input.extend([norm.name + "/folded", norm.name + "/folded_bias"])
+    yield node
