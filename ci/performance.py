@@ -2,14 +2,16 @@
 """Measures images per second and peak memory of a model folder's training step and inference.
 
 `python ci/performance.py [FOLDER ...] [--versus 'train=COMMAND' ...]`, with the Python of the
-environment to measure. Every measurement is a process of its own (the folder's test/speed.py); the
-repeats of all of them take turns, each with the machine's float32 matrix product beside it, so that
-figures of different machines compare. A COMMAND of --versus takes its turn too; it prints a JSON
-object with "sec_per_step" as its last line.
+environment to measure; tools/fid is such a folder too. Every measurement is a process of its own
+(the folder's test/speed.py, or tools.fid.speed); the repeats of all of them take turns, each with
+the machine's float32 matrix product beside it, so that figures of different machines compare. A
+COMMAND of --versus takes its turn too; it prints a JSON object with "sec_per_step" as its last
+line.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import shlex
 import statistics
@@ -27,6 +29,7 @@ STEPS = {
     "WhiteBox": ("train", "network", "infer", "end_to_end", "large"),
     "U-GAT-IT": ("train64", "train128", "train256", "infer"),
 }
+FID = "tools/fid"  # what describes pictures for FID; in float32 only
 USUAL_STEPS = ("train", "infer")
 PRECISIONS = {"float32": "force_fp32", "mixed": "allow_mix_precision"}
 
@@ -49,7 +52,8 @@ def run(command: list) -> dict:
     Raises:
       SystemExit: if it fails; shows the end of what it said.
     """
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         sys.exit(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -94,6 +98,23 @@ def steps(folder: str) -> tuple:
     return next((v for k, v in STEPS.items() if folder.startswith(k)), USUAL_STEPS)
 
 
+def timing_commands(folder: str, options) -> dict:
+    """Returns {name: command} of all that can be timed in a folder."""
+    count = f"--count={options.count}"
+    if pathlib.PurePath(folder) == pathlib.PurePath(FID):
+        words = [sys.executable, "-m", "tools.fid.speed"]
+        return {f"{FID} {what}": [*words, what, count] for what in ("network", "end_to_end")}
+    name, commands = pathlib.Path(folder).name, {}
+    for what in steps(name):
+        for precision, mode in PRECISIONS.items():
+            if precision == "mixed" and name.endswith("_for_MindSpore"):
+                continue  # MindSpore has no mixed precision on a CPU
+            words = [sys.executable, str(pathlib.Path(folder) / "test" / "speed.py"), what]
+            words += [f"--precision_mode={mode}", "--device=cpu", count, *options.with_option]
+            commands[f"{name} {what} {precision}"] = words
+    return commands
+
+
 def table(rows: list) -> str:
     """Returns the summaries as a Markdown table."""
     lines = [
@@ -121,17 +142,10 @@ def main() -> int:
     parser.add_argument("--versus", action="append", default=[], metavar="NAME=COMMAND")
     parser.add_argument("--json", type=pathlib.Path, help="also write the figures here")
     options = parser.parse_args()
-    folders = options.folders or sorted(path.parent.parent for path in ROOT.glob("*/test/speed.py"))
+    everything = sorted(str(path.parent.parent) for path in ROOT.glob("*/test/speed.py"))
     commands = {}
-    for folder in map(pathlib.Path, folders):
-        for what in steps(folder.name):
-            for name, mode in PRECISIONS.items():
-                if name == "mixed" and folder.name.endswith("_for_MindSpore"):
-                    continue  # MindSpore has no mixed precision on a CPU
-                script = str(folder / "test" / "speed.py")
-                words = [sys.executable, script, what, f"--precision_mode={mode}", "--device=cpu"]
-                words += [f"--count={options.count}", *options.with_option]
-                commands[f"{folder.name} {what} {name}"] = words
+    for folder in options.folders or [*everything, FID]:
+        commands.update(timing_commands(folder, options))
     for versus in options.versus:
         name, command = versus.split("=", 1)
         commands[name] = shlex.split(command)
