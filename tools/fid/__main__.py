@@ -56,7 +56,12 @@ def parser() -> argparse.ArgumentParser:
     add("--bootstrap", type=int, default=0, metavar="DRAWS", help="95 %% interval of the FID")
     add("--batch_size", type=int, default=32, help="pictures at a time; default %(default)s")
     add("--skip_bad", action="store_true", help="leave unreadable pictures out, and list them")
-    add("--cache", default="", metavar="FOLDER", help="keeps statistics of folders for next time")
+    add(
+        "--cache",
+        default="",
+        metavar="FOLDER",
+        help="keeps statistics for the next time, of FID alone",
+    )
     add("--features", metavar="OUT.npy", help="with one path: write its features, float32 [N, D]")
     add("--save", metavar="OUT.npz", help="with one path: write its statistics (mu, sigma)")
     return options
@@ -91,10 +96,9 @@ def check(options) -> report.Request:
         raise UserError("--metrics %s: choose from %s" % (odd[0], ",".join(report.METRICS)))
     fields = [name for name in report.Request._fields if name != "metrics"]
     request = report.Request(metrics, **{name: getattr(options, name) for name in fields})
-    for path in options.paths:
-        report.check_path(path, request)
-    if options.source:
-        report.check_path(options.source, request._replace(metrics=("kid",)))
+    needed = request._replace(metrics=("fid", "kid")) if options.source else request
+    for path in filter(None, [*options.paths, options.source]):
+        report.check_path(path, needed)
     return request
 
 
@@ -116,8 +120,12 @@ def main() -> int:
         network = networks.open_file(options.network, interface)
     if options.features or options.save:
         return _write(options, network, request)
+    names = [*options.paths, options.source] if options.source else options.paths
+    sets = dict.fromkeys(names)  # what is named twice is described once
+    for name in sets:
+        sets[name] = report.describe(name, network, request, bool(options.source))
     for real, fake in zip(options.paths[::2], options.paths[1::2]):
-        _compare(real, fake, options.source, network, request)
+        _compare(sets[real], sets[fake], sets.get(options.source), network, request)
     return 0
 
 
@@ -131,17 +139,14 @@ def _elsewhere() -> int:
     os.execv(WITH_TENSORFLOW, words)
 
 
-def _compare(real_path, fake_path, source, network, request):
-    everything = bool(source)
-    real = report.describe(real_path, network, request, everything)
-    fake = report.describe(fake_path, network, request, everything)
+def _compare(real, fake, source, network, request):
+    """Prints the distances of two sets, as soon as they are known."""
     result = report.measure(real, fake, network, request)
     keys = report.key_names(network)
     if source:
-        far = report.describe(source, network, request, everything)
-        value = distances.author_mean(far.features, real.features, fake.features)
+        value = distances.author_mean(source.features, real.features, fake.features)
         result[keys["kid"] + "_author_mean"] = value
-        result["source"] = {"path": source, "images": far.count, "skipped": far.skipped}
+        result["source"] = report.describe_set(source)
     for warning in result["warnings"]:
         print("warning: %s" % warning, file=sys.stderr)
     print(json.dumps(result))
@@ -160,7 +165,7 @@ def _write(options, network, request) -> int:
         statistics.write(
             options.save, found.statistics, protocol=request.protocol, network=network.name
         )
-    print(json.dumps({"path": found.path, "images": found.count, "skipped": found.skipped}))
+    print(json.dumps(report.describe_set(found)))
     return 0
 
 

@@ -145,6 +145,11 @@ def key_names(network: Network) -> dict:
     return {name: "%s_%s" % (long.get(name, name), network.name) for name in names}
 
 
+def describe_set(one: Set) -> dict:
+    """Returns what JSON tells of a set."""
+    return {"path": one.path, "images": one.count, "skipped": one.skipped}
+
+
 def measure(real: Set, fake: Set, network: Network, request: Request) -> dict:
     """Returns the metrics that are asked for and what they were measured with, fit for JSON."""
     keys, result, warnings = key_names(network), {}, []
@@ -167,8 +172,8 @@ def measure(real: Set, fake: Set, network: Network, request: Request) -> dict:
         protocol="%s, %s" % (network.name, request.protocol),
         resize=PROTOCOLS[request.protocol].words,
         network={"name": network.name, "sha256": network.digest or None, "side": network.side},
-        real={"path": real.path, "images": real.count, "skipped": real.skipped},
-        fake={"path": fake.path, "images": fake.count, "skipped": fake.skipped},
+        real=describe_set(real),
+        fake=describe_set(fake),
         warnings=warnings,
     )
     return result

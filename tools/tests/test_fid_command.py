@@ -130,6 +130,7 @@ def test_contradictions_are_told_in_one_sentence(words, sentence):
             "--metrics is: choose from fid,kid,precision_recall",
         ),
         (["one.npz", "fake", "--metrics=kid"], "give the pictures for the rest"),
+        (["one.npz", "fake", "--source", "real"], "give the pictures for the rest"),
     ],
 )
 def test_wrong_input_is_told_before_tensorflow_loads(folders, tmp_path, words, sentence):

@@ -9,9 +9,10 @@ import onnx
 import pytest
 import scipy.io
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
 from harness.errors import UserError
-from tools.fid import frozen, inception, networks
+from tools.fid import frozen, images, inception, networks
 from tools.fid.networks import Interface
 from tools.weights import pytorch
 
@@ -64,6 +65,21 @@ def test_both_files_of_inception_give_the_same_features(files, pictures):
     np.testing.assert_allclose(other.run(pictures), found, atol=1e-4)
     assert found.std() > 0.01
     np.testing.assert_allclose(graph.run(pictures[1:]), found[1:], atol=1e-5)
+
+
+def test_a_picture_that_the_graph_resizes_itself_has_the_features_of_the_protocol(files, tmp_path):
+    noise = np.random.RandomState(8).randint(0, 256, (40, 53, 3)).astype(np.uint8)
+    path = str(tmp_path / "noise.png")
+    Image.fromarray(noise).save(path)
+    with tf.Graph().as_default() as graph:
+        graph_def = frozen.read_graph(str(files / "graph.pb"))
+        x = tf.placeholder(tf.float32, [None, None, None, 3])
+        (y,) = tf.import_graph_def(graph_def, {"ExpandDims:0": x}, ["pool_3:0"])
+    with tf.Session(graph=graph) as session:
+        wanted = session.run(y, {x: noise[np.newaxis].astype(np.float32)})[:, 0, 0]
+    ours = images.load(path, images.PROTOCOLS["legacy_tensorflow"], 299)
+    found = networks.open_inception(str(files / "graph.pb")).run(ours[np.newaxis])
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 def test_folding_changes_no_numbers_and_leaves_no_norm(files, pictures):
