@@ -8,8 +8,8 @@ import sys
 TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(TOOLS, "shared"))
 sys.path.append(os.path.dirname(TOOLS))
-sys.path.append(TOOLS)
 for _folder in (
+    "Pix2Pix_ID0359_for_TensorFlow",
     "StarGAN_ID1472_for_TensorFlow",
     "U-GAT-IT_for_MindSpore",
     "WhiteBox_Cartoonization_for_TensorFlow",
@@ -17,8 +17,9 @@ for _folder in (
     sys.path.append(os.path.join(os.path.dirname(TOOLS), _folder))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-NEED_TENSORFLOW = ["test_filtering.py", "test_runtime.py", "test_weights_stargan.py"]
-NEED_TENSORFLOW += ["test_weights_whitebox.py", "test_fid_command.py", "test_fid_networks.py"]
+_NEED_TENSORFLOW = "export export_parity fid_command fid_networks filtering folders_fid runtime "
+_NEED_TENSORFLOW += "weights_pix2pix weights_stargan weights_whitebox"
+NEED_TENSORFLOW = ["test_%s.py" % name for name in _NEED_TENSORFLOW.split()]
 collect_ignore = [] if importlib.util.find_spec("tensorflow") else NEED_TENSORFLOW
 
 

@@ -21,9 +21,9 @@ os.environ.setdefault("GLOG_v", "3")
 import mindspore as ms
 from mindspore import nn, ops
 
+from tools.weights import ugatit_maps as published
 from ugatit import losses, networks
 from ugatit.config import Config
-from weights import ugatit as published
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(TOOLS)), "shared", "reference")
 if not os.path.isdir(FOLDER):

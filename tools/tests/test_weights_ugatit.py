@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published U-GAT-IT weights become ours: names one to one, files of each kind, wrong input.
+"""Published U-GAT-IT weights become ours and back: names, files of each kind, wrong input.
 
 What networks with such weights compute is tested in test_numbers_ugatit.py.
 """
 
+import argparse
 import importlib.util
 import os
 import subprocess
@@ -20,19 +21,16 @@ os.environ.setdefault("GLOG_v", "3")
 import mindspore as ms
 
 from harness.errors import UserError
+from harness.files import write_json
+from tools.weights import pytorch
+from tools.weights import ugatit as published
+from tools.weights import ugatit_maps as maps
 from ugatit import networks
 from ugatit.config import Config
-from weights import ugatit as published
+from ugatit.serving import Translator
 
-SHARED = os.path.join(os.path.dirname(os.path.dirname(TOOLS)), "shared")
-WEIGHTS = os.path.join(SHARED, "reference", "ugatit_light_weights.npz")
-PROGRAM = os.path.join(TOOLS, "weights", "ugatit.py")
-
-
-def _names(network, depth, code="pytorch"):
-    generator = network in networks.GENERATORS
-    make = published.generator_names if generator else published.discriminator_names
-    return make(depth, code)
+ROOT = os.path.dirname(TOOLS)
+WEIGHTS = os.path.join(os.path.dirname(ROOT), "shared", "reference", "ugatit_light_weights.npz")
 
 
 def _shapes(network, depth, ch=4, light=True):
@@ -48,7 +46,7 @@ def _shapes(network, depth, ch=4, light=True):
 def _random(network, depth, code="pytorch", seed=0, **form):
     """Returns {published name: array}."""
     rng, shapes, arrays = np.random.RandomState(seed), _shapes(network, depth, **form), {}
-    for theirs, ours in _names(network, depth, code).items():
+    for theirs, ours in maps.names_of(network, depth, code).items():
         shape = shapes[ours][:1] if ours.endswith((".u", ".v")) else shapes[ours]
         arrays[theirs] = rng.standard_normal(shape).astype(np.float32)
     return arrays
@@ -60,9 +58,10 @@ def _save_npz(path, **found):
     return str(path)
 
 
-def _run(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["ugatit.py", *map(str, words)])
-    assert published.main() == 0
+def _run(capsys, *words):
+    parser = argparse.ArgumentParser()
+    published.add_arguments(parser)
+    assert published.run(parser.parse_args([str(word) for word in words])) == 0
     return capsys.readouterr().out.splitlines()
 
 
@@ -84,24 +83,24 @@ def _assert_converted(ours, theirs, names):
     [("genA2B", 1), ("genB2A", 4), ("genA2B", 6), ("disLA", 3), ("disLB", 5), ("disGA", 7)],
 )
 def test_every_parameter_has_one_name_of_theirs(network, depth, code):
-    ours, names = set(_shapes(network, depth)), _names(network, depth, code)
+    ours, names = set(_shapes(network, depth)), maps.names_of(network, depth, code)
     vectors = {name for name in ours if name.endswith((".u", ".v"))}
     assert len(set(names.values())) == len(names)
     assert set(names.values()) == (ours - vectors if code == "mindspore" else ours)
-    assert published.blocks_of(network, names) == depth
-    assert published.code_of(names) == code
+    assert maps.blocks_of(network, names) == depth
+    assert maps.code_of(names) == code
 
 
 def test_names_and_axes_of_some_tensors():
     arrays = _random("genA2B", 3, light=False)
-    ours, _ = published.convert("genA2B", arrays)
+    ours, _ = maps.convert("genA2B", arrays)
     some = {"encoder.2.conv2.weight": "DownBlock.14.conv_block.5.weight"}
     some.update({"decoder.1.norm2.rho": "UpBlock1_2.norm2.rho", "up2_norm.beta": "UpBlock2.8.beta"})
     some.update({"fc1.weight": "FC.0.weight", "attention.gmp_fc.weight": "gmp_fc.weight"})
     for mine, theirs in some.items():
         np.testing.assert_array_equal(ours[mine], arrays[theirs])
     arrays = _random("disGA", 4)
-    ours, _ = published.convert("disGA", arrays)
+    ours, _ = maps.convert("disGA", arrays)
     np.testing.assert_array_equal(ours["body.2.v"], arrays["model.7.weight_v"][:, np.newaxis])
     np.testing.assert_array_equal(ours["body.2.layer.weight"], arrays["model.7.weight_orig"])
     np.testing.assert_array_equal(ours["out.layer.weight"], arrays["conv.weight_orig"])
@@ -109,34 +108,36 @@ def test_names_and_axes_of_some_tensors():
 
 @pytest.mark.skipif(not os.path.exists(WEIGHTS), reason="no reference beside the repository")
 def test_the_command_converts_the_reference(tmp_path):
-    command = [sys.executable, PROGRAM, WEIGHTS, "--output", str(tmp_path), "--dataset=tiny"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    left_out, fits = done.stdout.splitlines()[-2:]
-    assert left_out.startswith("left out: cfg/batch, ")
-    assert left_out.endswith("in/real_A, in/real_B")
+    command = [sys.executable, "-m", "tools.weights", "ugatit", WEIGHTS]
+    command += ["--output", str(tmp_path), "--dataset=tiny"]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    left_out, fits, needs = done.stdout.splitlines()[-3:]
+    assert left_out.startswith("left out: 16 tensors: batch, ")
+    assert left_out.endswith("real_A, real_B")
+    assert needs.startswith("needs --variant=pytorch: ")
     assert "--ch=8 --img_ch=3 --light=True --n_res=4 --variant=pytorch, any --img_size" in fits
     assert "no --n_dis: the discriminators have 6 (global) and 5 (local) layers" in fits
     assert len(os.listdir(str(tmp_path / "tiny"))) == 6
     depths = {"genA2B": 4, "genB2A": 4, "disGA": 6, "disGB": 6, "disLA": 5, "disLB": 5}
     with np.load(WEIGHTS) as stored:
         for network, depth in depths.items():
-            names = _names(network, depth)
+            names = maps.names_of(network, depth)
             theirs = {name: stored["%s/%s" % (network, name)] for name in names}
             _assert_converted(_load(tmp_path, network, "tiny"), theirs, names)
 
 
-def test_generators_alone_and_the_size_of_full_ones(tmp_path, monkeypatch, capsys):
+def test_generators_alone_and_the_size_of_full_ones(tmp_path, capsys):
     arrays = _random("genB2A", 2, light=False)
     source = _save_npz(tmp_path / "some.npz", genB2A=arrays)
-    lines = _run(monkeypatch, capsys, source, "--output", tmp_path)
+    lines = _run(capsys, source, "--output", tmp_path)
     assert lines[1] == "left out: nothing"
     fits = "--ch=4 --img_ch=3 --img_size=32 --light=False --n_res=2 --variant=pytorch"
     assert lines[2] == "options that fit: " + fits
-    _assert_converted(_load(tmp_path, "genB2A"), arrays, _names("genB2A", 2))
+    _assert_converted(_load(tmp_path, "genB2A"), arrays, maps.names_of("genB2A", 2))
     assert os.listdir(str(tmp_path / "selfie2anime")) == ["selfie2anime_genB2A_params_latest.ckpt"]
 
 
-def test_mindspore_checkpoints(tmp_path, monkeypatch, capsys):
+def test_mindspore_checkpoints(tmp_path, capsys):
     sources, given = [], {}
     for network, depth, prefix in (
         ("genA2B", 4, "generator.genA2B."),
@@ -151,13 +152,16 @@ def test_mindspore_checkpoints(tmp_path, monkeypatch, capsys):
         named = [{"name": prefix + k, "data": ms.Tensor(v)} for k, v in arrays.items()]
         sources.append(str(tmp_path / ("cat2dog_%s_params_latest.ckpt" % network)))
         ms.save_checkpoint(named, sources[-1])
-    lines = _run(monkeypatch, capsys, *sources, "--output", tmp_path, "--dataset=cat2dog")
+    lines = _run(capsys, *sources, "--output", tmp_path, "--dataset=cat2dog")
     text = "left out: genA2B/DownBlock.2.moving_mean, genA2B/DownBlock.12.conv_block.6.gamma"
     assert lines[3] == text
     fits = "--ch=4 --img_ch=3 --light=True --n_dis=4 --n_res=4 --variant=mindspore, any --img_size"
     assert lines[4] == "options that fit: " + fits
     for network, depth in (("genA2B", 4), ("disGA", 5), ("disLA", 3)):
-        ours, names = _load(tmp_path, network, "cat2dog"), _names(network, depth, "mindspore")
+        ours, names = (
+            _load(tmp_path, network, "cat2dog"),
+            maps.names_of(network, depth, "mindspore"),
+        )
         _assert_converted(ours, given[network], names)
         for name in set(ours) - set(names.values()):
             np.testing.assert_allclose(np.linalg.norm(ours[name]), 1, rtol=1e-5)
@@ -179,55 +183,117 @@ def _spoil(arrays):
     arrays["FC.2.weight"][1, 2] = np.inf
 
 
+def _drop_stem(arrays):
+    arrays.pop("DownBlock.1.weight")
+
+
+def _widen(arrays):
+    arrays["DownBlock.1.weight"] = arrays["DownBlock.1.weight"][:, :2]
+
+
+def test_there_and_back_is_the_same_bit_for_bit(tmp_path, capsys):
+    depths = {"genA2B": 2, "genB2A": 2, "disGA": 4, "disGB": 4, "disLA": 3, "disLB": 3}
+    theirs = {n: _random(n, depth, seed=i) for i, (n, depth) in enumerate(depths.items())}
+    flat = {"%s/%s" % (n, name): array for n, a in theirs.items() for name, array in a.items()}
+    pytorch.write(str(tmp_path / "selfie2anime_params_0100000.pt"), flat)
+    lines = _run(capsys, tmp_path / "selfie2anime_params_0100000.pt", "--output", tmp_path)
+    assert lines[6] == "left out: nothing"
+    folder = tmp_path / "selfie2anime"
+    ours = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert len(ours) == 6
+    words = [folder / name for name in ours] + ["--output", tmp_path, "--to_published"]
+    lines = _run(capsys, *words)
+    assert lines[-1].startswith("needs the PyTorch code, which computes as --variant=pytorch")
+    back = pytorch.read(str(tmp_path / "selfie2anime_params_latest.pt"))
+    assert set(back) == set(flat)
+    for name, array in flat.items():
+        np.testing.assert_array_equal(back[name], array, name)
+    _run(capsys, tmp_path / "selfie2anime_params_latest.pt", "--output", tmp_path / "again")
+    for name, content in ours.items():
+        assert (tmp_path / "again" / "selfie2anime" / name).read_bytes() == content
+
+
+def test_back_needs_our_names_and_says_what_their_code_will_do_differently(tmp_path, capsys):
+    source = _save_npz(tmp_path / "some.npz", disLA=_random("disLA", 3))
+    _run(capsys, source, "--output", tmp_path)
+    ours = tmp_path / "selfie2anime" / "selfie2anime_disLA_params_latest.ckpt"
+    state = tmp_path / "selfie2anime" / "checkpoint"
+    write_json(str(state / "config.json"), {"must_agree": {"variant": "paper"}})
+    lines = _run(capsys, ours, "--output", tmp_path / "out", "--to_published")
+    assert "--variant=paper" in lines[-2]
+    assert lines[-1].startswith("needs genA2B, genB2A, disGA, disGB, disLB too")
+    with pytest.raises(UserError, match=r"disLA .*it lacks model\.1\.weight_orig"):
+        maps.to_published("disLA", {"body.0.layer.bias": np.ones(4)})
+    with pytest.raises(UserError, match=r"no names of ours are model\.1\.bias, .* \(19 in all\)"):
+        _run(capsys, source, "--output", tmp_path / "out", "--to_published")
+
+
+@pytest.mark.parametrize("code", ["pytorch", "mindspore"])
+def test_the_folders_own_networks_take_the_files(code, tmp_path, capsys):
+    given = _random("genA2B", 2, code)
+    source = _save_npz(tmp_path / "some.npz", genA2B=given)
+    lines = _run(capsys, source, "--output", tmp_path)
+    assert lines[-1].startswith("needs --variant=%s: " % code)
+    config = Config(phase="test", ch=4, n_res=2, img_size=32, light=True, variant=code)
+    path = tmp_path / "selfie2anime" / "selfie2anime_genA2B_params_latest.ckpt"
+    direct = networks.Generator(config)
+    names = {ours: name for name, ours in maps.names_of("genA2B", 2, code).items()}
+    for parameter in direct.get_parameters():
+        parameter.set_data(ms.Tensor(given[names[parameter.name]]))
+    picture = np.random.RandomState(9).uniform(-1, 1, [1, 3, 32, 32]).astype(np.float32)
+    results = [Translator(config, "genA2B", str(path))(picture)[0]]
+    results.append(direct(ms.Tensor(picture))[0].asnumpy())
+    np.testing.assert_array_equal(*results)
+    assert results[0].std() > 0.1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_drop, r"genA2B lacks UpBlock1_2\.norm1\.rho"),
-        (_add, r"genA2B has unknown tensors: UpBlock2\.2\.bias"),
-        (_cut, r"genA2B/gamma\.weight has the shape \(16, 15\); with --ch 4 it must be \(16, 16\)"),
-        (_spoil, r"genA2B/FC\.2\.weight has values that are not finite"),
+        (_drop, r"genA2B with --ch=4 does not fit: it lacks UpBlock1_2\.norm1\.rho"),
+        (_add, r"not known are UpBlock2\.2\.bias"),
+        (_cut, r"gamma\.weight is \(16, 15\), must be \(16, 16\)"),
+        (_spoil, r"values that are not finite are in FC\.2\.weight"),
+        (_drop_stem, r"it lacks DownBlock\.1\.weight; it must have 4 dimensions"),
+        (_widen, r"genA2B does not fit: --img_ch 2: it must be 1 \(grey\) or 3"),
     ],
 )
-def test_a_wrong_tensor_is_named_and_nothing_is_written(
-    change, message, tmp_path, monkeypatch, capsys
-):
+def test_a_wrong_tensor_is_named_and_nothing_is_written(change, message, tmp_path, capsys):
     arrays, other = _random("genA2B", 2), _random("genB2A", 2, seed=1)
     change(arrays)
     source = _save_npz(tmp_path / "wrong.npz", genB2A=other, genA2B=arrays)
     with pytest.raises(UserError, match=message):
-        _run(monkeypatch, capsys, source, "--output", tmp_path / "out")
+        _run(capsys, source, "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_networks_of_two_trainings_do_not_mix(tmp_path, monkeypatch, capsys):
+def test_networks_of_two_trainings_do_not_mix(tmp_path, capsys):
     found = {"genA2B": _random("genA2B", 2), "disLA": _random("disLA", 3, ch=6)}
     source = _save_npz(tmp_path / "mixed.npz", **found)
     with pytest.raises(UserError, match="disLA has ch 6, the networks before it have 4"):
-        _run(monkeypatch, capsys, source, "--output", tmp_path / "out")
+        _run(capsys, source, "--output", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("absent.npz", None, "there is no such file"),
-        ("weights.h5", b"x", r"must end in one of \.npz, \.pt, \.pth, \.ckpt"),
-        ("damaged.npz", b"PK\x03\x04" + b"x" * 99, r"is no \.npz of numbers"),
-        ("genA2B.ckpt", b"x" * 99, "is no MindSpore checkpoint"),
-        ("selfie2anime_params_latest.pt", b"x" * 99, "install torch to read it"),
+        ("absent.npz", None, r"there is no .*absent\.npz"),
+        ("weights.h5", b"\x89HDF" + b"x" * 99, "an HDF5 file"),
+        ("damaged.npz", b"PK\x03\x04" + b"x" * 99, r"damaged\.npz"),
+        ("genA2B.ckpt", b"x" * 99, "of an unknown kind, or damaged"),
     ],
 )
-def test_a_file_that_cannot_be_read(name, content, message, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+def test_a_file_that_cannot_be_read(name, content, message, tmp_path, capsys):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
-        _run(monkeypatch, capsys, tmp_path / name, "--output", tmp_path)
+        _run(capsys, tmp_path / name, "--output", tmp_path)
 
 
-def test_numbers_of_something_else_and_a_network_given_twice(tmp_path, monkeypatch, capsys):
+def test_numbers_of_something_else_and_a_network_given_twice(tmp_path, capsys):
     other = _save_npz(tmp_path / "other.npz", G={"conv.weight": np.ones(3)})
     with pytest.raises(UserError, match="no tensor of genA2B, genB2A, disGA"):
-        _run(monkeypatch, capsys, other, "--output", tmp_path)
+        _run(capsys, other, "--output", tmp_path)
     source = _save_npz(tmp_path / "one.npz", disLB=_random("disLB", 3))
     with pytest.raises(UserError, match=r"disLB/model\.1\.bias was given before"):
-        _run(monkeypatch, capsys, source, source, "--output", tmp_path)
+        _run(capsys, source, source, "--output", tmp_path)

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The published White-box generator: its TensorFlow 1 bundle or an .npz -> arrays by name.
+"""The published White-box generator: its TensorFlow bundle or an .npz -> arrays by name, and back.
 
-`python tools/weights/whitebox.py SOURCE TARGET.npz` converts; SOURCE is the bundle's
-model-33999.data-00000-of-00001, or an .npz. Needs NumPy only: the bundle holds the 36 float32
-tensors one after the other, sorted by name, and nothing else.
+Our names and axes are those of the bundle, so both directions change the format only. A bundle can
+be read without TensorFlow: its data file holds the 36 float32 tensors one after the other, sorted
+by name, and nothing else.
 """
 
-import argparse
+import importlib.util
 import os
-import sys
-import zipfile
-from typing import Dict, Tuple
+import re
+from typing import Dict, List, Tuple
 
 import numpy as np
+
+from harness.errors import UserError
+from harness.files import atomic_path
+from tools.weights import audit, files
 
 ENDING = ".data-00000-of-00001"
 # name, size of the kernel, channels in and out
@@ -29,6 +32,7 @@ _CONVOLUTIONS = [
     ("Conv_9", 7, 32, 3),
 ]
 _CONVOLUTIONS += [("block_%d/conv%d" % (i, j), 3, 128, 128) for i in range(4) for j in (1, 2)]
+_BUNDLE_FILES = re.compile(r"\.(index|data-\d+-of-\d+)$")
 
 
 def shapes() -> Dict[str, Tuple[int, ...]]:
@@ -40,72 +44,79 @@ def shapes() -> Dict[str, Tuple[int, ...]]:
     return {name: table[name] for name in sorted(table)}
 
 
-def from_bundle(path: str) -> Dict[str, np.ndarray]:
+def from_bundle(path: str) -> audit.Arrays:
     """Returns the float32 arrays of the bundle's data file; the name before its ending also does.
 
     Raises:
-      ValueError: if the file has another size, or values that are not finite.
+      UserError: if the file has another size, or values that are not finite.
     """
-    path = path if path.endswith(ENDING) else path + ENDING
+    path = _BUNDLE_FILES.sub("", path) + ENDING
+    if not os.path.isfile(path):
+        raise UserError("there is no %s; give the checkpoint with its data file" % path)
     count = sum(int(np.prod(shape)) for shape in shapes().values())
     if os.path.getsize(path) != 4 * count:
         text = "%s has %d bytes; the published generator has %d"
-        raise ValueError(text % (path, os.path.getsize(path), 4 * count))
+        raise UserError(text % (path, os.path.getsize(path), 4 * count))
     values = np.fromfile(path, "<f4")
     arrays, first = {}, 0
     for name, shape in shapes().items():
         size = int(np.prod(shape))
-        arrays[name] = values[first : first + size].reshape(shape).astype(np.float32)
+        arrays[name] = values[first : first + size].reshape(shape)
         first += size
-    return _checked(path, arrays)
+    return audit.check(path, arrays, shapes(), {})
 
 
-def from_npz(path: str) -> Dict[str, np.ndarray]:
-    """Returns the arrays of an .npz as float32.
+def read(path: str) -> Tuple[audit.Arrays, List[str]]:
+    """Returns (the 36 float32 arrays, names of what else is there) of a bundle, an .npz and so on.
+
+    A bundle's index and checksums count where there is TensorFlow; else its data file is read by
+    itself.
 
     Raises:
-      ValueError: if one is missing, has another shape, or values that are not finite.
+      UserError: if the file is missing or damaged, lacks a tensor, or has one of another shape or
+        with values that are not finite.
     """
-    with np.load(path) as archive:
-        missing = [name for name in shapes() if name not in archive.files]
-        if missing:
-            raise ValueError("%s has no %s; it is no White-box generator" % (path, missing[0]))
-        arrays = {name: archive[name].astype(np.float32) for name in shapes()}
-    return _checked(path, arrays)
+    prefix = _BUNDLE_FILES.sub("", path)
+    has_index = os.path.isfile(prefix + ".index") and importlib.util.find_spec("tensorflow")
+    if os.path.isfile(prefix + ENDING) and not has_index:
+        return from_bundle(path), []
+    everything = files.read(path)
+    arrays = {name: everything[name] for name in shapes() if name in everything}
+    left_out = [name for name in everything if name not in arrays]
+    return audit.check(path, arrays, shapes(), {}), left_out
 
 
-def _checked(path, arrays):
-    for name, shape in shapes().items():
-        if arrays[name].shape != shape:
-            text = "%s in %s has the shape %s; it must be %s"
-            raise ValueError(text % (name, path, arrays[name].shape, shape))
-        if not np.isfinite(arrays[name]).all():
-            raise ValueError("%s in %s has values that are not finite" % (name, path))
-    return arrays
+def add_arguments(parser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("published", help="model-33999 or a file of it, or an .npz")
+    parser.add_argument(
+        "--output", required=True, help="cartoonize.py --weights: NAME.npz, or a checkpoint's name"
+    )
+    parser.add_argument("--to_published", action="store_true", help="write a checkpoint only")
 
 
-def main() -> int:
-    """Converts SOURCE to TARGET."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source")
-    parser.add_argument("target", help="an .npz, which cartoonize.py --weights takes")
-    options = parser.parse_args()
-    if not options.target.endswith(".npz"):
-        parser.error("%s: the target must end in .npz" % options.target)
-    read = from_npz if options.source.endswith(".npz") else from_bundle
-    temporary = options.target[: -len(".npz")] + ".part.npz"
-    try:
-        arrays = read(options.source)
-        np.savez(temporary, **arrays)
-        os.replace(temporary, options.target)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        parser.exit(1, "%s: %s\n" % (options.source, error))
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-    print("%s: 36 tensors, %d values" % (options.target, sum(a.size for a in arrays.values())))
+def run(arguments) -> int:
+    """Converts what the command line names.
+
+    Raises:
+      UserError: if the file holds no such generator or the output cannot be written.
+    """
+    as_npz = arguments.output.endswith(".npz")
+    if as_npz and arguments.to_published:
+        text = "--output %s: what was published is a checkpoint; name it, such as model-33999"
+        raise UserError(text % arguments.output)
+    if not as_npz and not importlib.util.find_spec("tensorflow"):
+        text = "--output %s: a checkpoint is written with TensorFlow, which is not installed here; "
+        raise UserError((text + "name an .npz") % arguments.output)
+    arrays, left_out = read(arguments.published)
+    if as_npz:
+        with atomic_path(arguments.output) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+    else:
+        from whitebox.generators import write_generator  # needs TensorFlow
+
+        write_generator(arguments.output, arrays)
+    notes = ["no switch: cartoonize.py computes as the authors' code does, --max_side included"]
+    notes.append("--preset=published only to train as they did, which the weights do not depend on")
+    audit.print_report({arguments.output: arrays}, left_out, "", notes)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
