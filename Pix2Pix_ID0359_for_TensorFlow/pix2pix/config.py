@@ -6,6 +6,8 @@ import os
 
 from harness.options import PlatformOptions, option
 
+FID_PROTOCOL = "clean"  # of tools/fid; no FID was published
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(PlatformOptions):
@@ -81,6 +83,11 @@ class Config(PlatformOptions):
         may_change=True,
     )
     stochastic: bool = option(False, "test: keep the dropout noise, seeded", may_change=True)
+    inception: str = option(
+        "",
+        "Inception weights, to measure FID with tools/fid at the end of the test phase",
+        may_change=True,
+    )
 
     def __post_init__(self):
         """Checks the options that depend on each other."""
@@ -94,6 +101,9 @@ class Config(PlatformOptions):
                 "--load_size %d is below --fine_size %d; the crop must fit into the resized picture"
             )
             raise ValueError(text % (self.load_size, self.fine_size))
+        if self.inception and self.input_dir:
+            text = "--inception compares with targets, which own pictures do not have; leave "
+            raise ValueError(text + "--inception or --input_dir %s out" % self.input_dir)
 
     @property
     def run_folder(self) -> str:

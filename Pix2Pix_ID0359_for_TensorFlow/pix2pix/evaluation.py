@@ -12,10 +12,12 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 from tqdm import tqdm
 
+from harness import fid
 from harness.errors import UserError
 from harness.files import write_json, write_text
 from harness.images import list_images, read_image, write_image
 from pix2pix import data
+from pix2pix.config import FID_PROTOCOL
 from pix2pix.serving import Translate, translate_picture
 
 PAGE_ROWS = 200  # index.html shows so many pictures at the most
@@ -33,7 +35,8 @@ def find_jobs(config) -> List[Job]:
     """Returns what to translate: the pictures of --input_dir, else the pairs of val/ or test/.
 
     Raises:
-      UserError: if there are none, or if an output would replace another one or an input.
+      UserError: if there are none, an output would replace another one or an input, or FID is asked
+        for and cannot be measured.
     """
     if config.input_dir:
         for output in (config.test_dir, os.path.join(config.test_dir, "inputs")):
@@ -53,6 +56,8 @@ def find_jobs(config) -> List[Job]:
         text = "there is no val/ or test/ in %s; add one, or give --input_dir"
         raise UserError(text % config.data_path)
     pairs = data.find_pairs(config.data_path, splits[0])
+    if config.inception:
+        fid.check(config.inception, len(pairs))
     data.check_pairs(pairs)
     return [Job("test_%04d" % number, pair, True) for number, pair in enumerate(pairs, 1)]
 
@@ -61,8 +66,9 @@ def evaluate(config, jobs: List[Job], translate: Translate) -> dict:
     """Translates `jobs`, writes PNGs, index.html and metrics.json into config.test_dir, says so.
 
     Returns:
-      {"pictures": n, and with targets "l1" (mean of |x - y| in [-1, 1]), "psnr" (dB) and "ssim"},
-      means over the pictures, taken of the 8-bit pictures that were written.
+      {"pictures": n, and with targets "l1" (mean of |x - y| in [-1, 1]), "psnr" (dB) and "ssim",
+      means over the pictures, taken of the 8-bit pictures that were written; with --inception
+      "fid", of the translations to the targets}.
     """
     rows, each = [], []
     with Ssim() as ssim:
@@ -84,6 +90,10 @@ def evaluate(config, jobs: List[Job], translate: Translate) -> dict:
     for key in ("l1", "psnr", "ssim"):
         if key in each[0]:
             metrics[key] = float(np.mean([score[key] for score in each]))
+    if config.inception:
+        folders = (os.path.join(config.test_dir, "targets"), config.test_dir)
+        sets = [[os.path.join(f, job.name + ".png") for job in jobs] for f in folders]
+        metrics["fid"] = fid.fid(*sets, config.inception, FID_PROTOCOL)
     write_json(os.path.join(config.test_dir, "metrics.json"), {"mean": metrics, "each": each})
     index = os.path.join(config.test_dir, "index.html")
     write_text(index, page(rows, metrics))
@@ -180,4 +190,6 @@ def describe(metrics: dict) -> str:
     text = "%(pictures)d pictures" % metrics
     if "l1" in metrics:
         text += "; to the targets: L1 %(l1).4f, PSNR %(psnr).2f dB, SSIM %(ssim).4f" % metrics
+    if "fid" in metrics:
+        text += ", FID %(fid).2f" % metrics
     return text

@@ -4,10 +4,11 @@
 import dataclasses
 import os
 
+from harness import fid
 from harness.files import read_json
 from harness.options import words_for
 from pix2pix import data
-from pix2pix.config import Config
+from pix2pix.config import FID_PROTOCOL, Config
 
 LOSS_LISTS = {"%s_dloss.log": "d_loss", "%s_gloss.log": "g_loss"}
 LAST_LOSSES = 10  # ActualLoss is the mean of so many
@@ -36,13 +37,20 @@ def settings(preset, given):
 
 
 def check_data(case) -> None:
-    """Raises ValueError unless there are training pairs that can be used."""
+    """Raises ValueError unless the pairs, and Inception weights if given, can be used."""
     pairs = data.find_pairs(case.data_path, "train")[: case.config.train_size]
     data.steps_per_epoch(pairs, case.config, case.ranks)
+    others = [data.find_pairs(case.data_path, split) for split in _tested(case)]
+    if case.config.inception and others:
+        fid.check(case.config.inception, len(others[0]))
     data.check_pairs(pairs)
-    for split in ("val", "test"):
-        if data.has_split(case.data_path, split):
-            data.check_pairs(data.find_pairs(case.data_path, split))
+    for more in others:
+        data.check_pairs(more)
+
+
+def _tested(case):
+    """The folders of pairs that the test phase may take; it takes the first one."""
+    return [split for split in ("val", "test") if data.has_split(case.data_path, split)]
 
 
 def _options(case):
@@ -68,7 +76,7 @@ def training(case):
 
 def following(case):
     """Evaluation on val/ or test/, at the size of training, where there is one of them."""
-    if not any(data.has_split(case.data_path, split) for split in ("val", "test")):
+    if not _tested(case):
         print("no val/ or test/ in %s: the accuracy is not measured" % case.data_path, flush=True)
         return []
     options = _options(case)
@@ -90,10 +98,15 @@ def metrics(case):
 
 
 def accuracy(case):
-    """The mean L1 distance to the targets; lower is better."""
+    """FID to the targets where an Inception file is given, else the mean L1; lower is better."""
     mean, size = metrics(case), case.config.test_size or case.config.fine_size
-    if "l1" not in mean:
-        return None
-    protocol = "mean |output - target| in [-1, 1] over %d pictures at %d pixels, dropout "
-    protocol += "on" if case.config.stochastic else "off"
-    return {"metric": "L1", "value": mean["l1"], "protocol": protocol % (mean["pictures"], size)}
+    protocols = (
+        ("FID", "fid", "tools/fid, %s; outputs against targets" % FID_PROTOCOL),
+        ("L1", "l1", "mean |output - target| in [-1, 1]"),
+    )
+    for metric, key, protocol in protocols:
+        if key in mean:
+            protocol += " over %d pictures at %d pixels, dropout " % (mean["pictures"], size)
+            protocol += "on" if case.config.stochastic else "off"
+            return {"metric": metric, "value": mean[key], "protocol": protocol}
+    return None

@@ -7,6 +7,8 @@ from typing import Tuple
 
 from harness.options import PlatformOptions, option
 
+FID_PROTOCOL = "legacy_tensorflow"  # of tools/fid, as TTUR, which measured the earlier folder
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(PlatformOptions):
@@ -128,6 +130,9 @@ class Config(PlatformOptions):
         if self.dataset == "celeba" and self.c_dim not in (0, len(names)):
             text = "--c_dim %d does not match the %d of --selected_attrs (%s); leave --c_dim out"
             raise ValueError(text % (self.c_dim, len(names), " ".join(names)))
+        if self.inception and (self.test_concatenate or self.input_dir):
+            text = "--inception needs the translations of the test pictures one by one; "
+            raise ValueError(text + "add --test_concatenate=False and leave --input_dir out")
 
     @property
     def run_folder(self) -> str:

@@ -13,11 +13,13 @@ from typing import List, NamedTuple, Optional
 import numpy as np
 from tqdm import tqdm
 
+from harness import fid
 from harness.errors import UserError
 from harness.files import write_json, write_text
 from harness.images import grid, list_images, write_image
 from stargan import data, measures
 from stargan.classifier import Classifier
+from stargan.config import FID_PROTOCOL
 from stargan.labels import DataError, encode, find_sources
 from stargan.page import describe, page
 from stargan.serving import Translate
@@ -161,7 +163,7 @@ def evaluate(config, jobs, sources, translate: Translate, folder: str, judge=Non
         words = (config.classifier, " ".join(judge.names), " ".join(sources[0].names))
         raise UserError(text % words)
     if config.inception:
-        check_fid(config)
+        fid.check(config.inception, *[len(_as_asked(one, jobs, sources)) for one in targets])
     outputs, rows, tally = Outputs(config, folder, targets), [], Tally(sources, targets, judge)
     with tqdm(total=sum(len(job.paths) for job in jobs), unit="picture", disable=None) as bar:
         for job in jobs:
@@ -244,29 +246,29 @@ class Tally:
         return each
 
 
-def check_fid(config) -> None:
-    """Raises UserError unless the options and the repository allow to measure FID."""
-    if config.test_concatenate or config.input_dir:
-        text = "--inception needs the translations of the test pictures one by one; "
-        raise UserError(text + "add --test_concatenate=False and leave --input_dir out")
-    if not os.path.isfile(config.inception):
-        raise UserError("--inception %s: there is no such file" % config.inception)
-    measures.check_fid_tool()
-
-
-def _measure_fid(config, jobs, sources, targets, each, folder) -> None:
-    """Adds "fid" per target: translations against the real test pictures that are as it asks.
+def _as_asked(target: Target, jobs, sources):
+    """Returns [(path, name)] of the test pictures that are as a target asks.
 
     One that turns a label over is compared with all of them.
     """
+    job, names = jobs[target.source], sources[target.source].names
+    asked = [(names.index(name), value) for name, value in target.values.items()]
+    return [
+        (path, name)
+        for path, name, labels in zip(job.paths, job.names, job.labels)
+        if all(value in (None, labels[column]) for column, value in asked)
+    ]
+
+
+def _measure_fid(config, jobs, sources, targets, each, folder) -> None:
+    """Adds "fid" per target: its translations against the real pictures, written beside them."""
     for number, (target, one) in enumerate(zip(targets, each), 1):
-        job, names = jobs[target.source], sources[target.source].names
-        asked = [(names.index(name), value) for name, value in target.values.items()]
-        real = os.path.join(folder, "real%d" % number)
-        for path, name, labels in zip(job.paths, job.names, job.labels):
-            if all(value in (None, labels[column]) for column, value in asked):
-                pixels = data.read_picture(path, sources[job.number].kind, config)
-                write_image(os.path.join(real, name + ".png"), pixels)
-        fake = os.path.join(folder, "generate%d" % number)
-        one["fid"] = measures.fid(real, fake, config.inception)
+        job, real = jobs[target.source], []
+        for path, name in _as_asked(target, jobs, sources):  # JPEG, as the translations are
+            real.append(os.path.join(folder, "real%d" % number, name + ".jpg"))
+            pixels = data.read_picture(path, sources[job.number].kind, config)
+            write_image(real[-1], pixels)
+        place = os.path.join(folder, "generate%d" % number)
+        fake = [os.path.join(place, name + ".jpg") for name in job.names]
+        one["fid"] = fid.fid(real, fake, config.inception, FID_PROTOCOL)
         print("%s FID:  %.3f" % (target.title, one["fid"]), flush=True)

@@ -4,10 +4,11 @@
 import dataclasses
 import os
 
+from harness import fid
 from harness.files import read_json
 from harness.options import words_for
 from stargan import data
-from stargan.config import Config
+from stargan.config import FID_PROTOCOL, Config
 from stargan.labels import find_sources
 
 LOSS_LISTS = {"train_%s_loss.txt": "G/loss_rec"}
@@ -41,13 +42,15 @@ def settings(preset, given):
 
 
 def check_data(case) -> None:
-    """Raises ValueError unless data, and the classifier if one is given, can be used."""
+    """Raises ValueError unless data, and classifier and Inception if given, can be used."""
     config = dataclasses.replace(case.config, data_path=case.data_path)
     if config.classifier and not os.path.isfile(config.classifier):
         raise ValueError("--classifier %s: there is no such file" % config.classifier)
     if os.path.realpath(config.classifier) == os.path.realpath(_own_classifier(case)):
         text = "--classifier %s would move to previous/ with the earlier case; copy it elsewhere"
         raise ValueError(text % config.classifier)
+    if config.inception and config.num_test:
+        fid.check(config.inception)
     sources = find_sources(config)
     data.steps_per_epoch(sources, config, case.ranks)
     for source in sources:
@@ -105,7 +108,11 @@ def accuracy(case):
     """FID where an Inception file is given, else the classifier's view, else reconstruction."""
     mean, count = metrics(case), int(metrics(case).get("pictures", 0))
     protocols = (
-        ("FID", "fid", "mean over the targets, translated against real test pictures"),
+        (
+            "FID",
+            "fid",
+            "tools/fid, %s; mean over the targets, translated against real" % FID_PROTOCOL,
+        ),
         (
             "attribute accuracy",
             "attribute_accuracy",

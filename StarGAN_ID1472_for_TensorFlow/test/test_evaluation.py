@@ -11,7 +11,7 @@ from conftest import ATTRIBUTES
 from harness.cases import Case
 from harness.errors import UserError
 from harness.files import read_json
-from stargan import evaluation, labels, measures, serving
+from stargan import evaluation, labels, serving
 from stargan.config import Config
 
 SOURCES = serving.named_sources([{"kind": "celeba", "names": ATTRIBUTES}])
@@ -81,15 +81,30 @@ def test_own_pictures_of_an_earlier_run_are_cleared_too(tmp_path):
 
 
 def test_fid_is_refused_before_anything_is_translated(celeba, tmp_path, monkeypatch):
-    monkeypatch.setattr(measures, "REPOSITORY", str(tmp_path))
-    sources, config = _sources_and_config(celeba, inception=__file__, test_concatenate=False)
+    options = {"inception": __file__, "test_concatenate": False}
+    sources, config = _sources_and_config(celeba, **options)
     jobs, folder = evaluation.find_jobs(config, sources), str(tmp_path / "results")
-    with pytest.raises(UserError, match="in the whole repository only"):
-        evaluation.evaluate(config, jobs, sources, _invert, folder)
-    sources, config = _sources_and_config(celeba, inception=__file__)
-    with pytest.raises(UserError, match="add --test_concatenate=False"):
-        evaluation.evaluate(config, jobs, sources, _invert, folder)
+    with monkeypatch.context() as alone:
+        alone.setattr("harness.fid.REPOSITORY", str(tmp_path))
+        with pytest.raises(UserError, match="in the whole repository only"):
+            evaluation.evaluate(config, jobs, sources, _invert, folder)
+    nobody = _sources_and_config(celeba, target=("Black_Hair=1 Blond_Hair=1",), **options)[1]
+    _failing_tool(tmp_path, monkeypatch)
+    with pytest.raises(UserError, match="at least 2 pictures of each set, not 0"):
+        evaluation.evaluate(nobody, jobs, sources, _invert, folder)
     assert not os.path.exists(folder)
+
+
+@pytest.mark.parametrize("options", [{}, {"test_concatenate": False, "input_dir": "photos"}])
+def test_fid_needs_single_translations_of_the_test_pictures(options):
+    with pytest.raises(ValueError, match="add --test_concatenate=False and leave --input_dir out"):
+        Config(inception=__file__, **options)
+
+
+def _failing_tool(folder, monkeypatch):
+    (folder / "tools" / "fid").mkdir(parents=True)
+    (folder / "tools" / "fid" / "__main__.py").write_text("raise SystemExit(1)")
+    monkeypatch.setattr("harness.fid.REPOSITORY", str(folder))
 
 
 def test_a_classifier_of_other_labels_is_refused(celeba, tmp_path):
@@ -105,7 +120,7 @@ def test_a_damaged_own_picture_is_named_before_any_work(tmp_path):
         evaluation.find_jobs(Config(input_dir=str(tmp_path)), SOURCES)
 
 
-def test_a_case_checks_its_classifier_before_it_trains(celeba, tmp_path):
+def test_a_case_checks_its_classifier_and_inception_before_it_trains(celeba, tmp_path, monkeypatch):
     words = {"preset": "full", "root": "", "data_path": celeba, "ranks": 1}
     words.update(output=str(tmp_path / "out"), settings={}, command=[])
     for name, text in (("nowhere.npz", "no such file"), ("out/classifier.npz", "would move to")):
@@ -116,12 +131,17 @@ def test_a_case_checks_its_classifier_before_it_trains(celeba, tmp_path):
         config = Config(selected_attrs=ATTRIBUTES, batch_size=4, classifier=str(path))
         with pytest.raises(ValueError, match=text):
             cases.check_data(Case(config=config, **words))
+    _failing_tool(tmp_path, monkeypatch)
+    options = {"inception": "nowhere.pb", "test_concatenate": False, "batch_size": 4}
+    config = Config(selected_attrs=ATTRIBUTES, **options)
+    with pytest.raises(ValueError, match=r"--inception nowhere\.pb: there is no such file"):
+        cases.check_data(Case(config=config, **words))
 
 
 def test_real_pictures_for_fid_are_those_that_are_as_the_target_asks(celeba, tmp_path, monkeypatch):
-    monkeypatch.setattr(measures, "fid", lambda real, fake, inception: float(len(os.listdir(real))))
-    monkeypatch.setattr(measures, "check_fid_tool", lambda: None)
-    options = {"inception": __file__, "test_concatenate": False, "num_test": 12}
+    monkeypatch.setattr("harness.fid.fid", lambda real, *rest: float(len(real)))
+    _failing_tool(tmp_path, monkeypatch)
+    options = {"inception": __file__, "test_concatenate": False, "num_test": 18}
     sources, config = _sources_and_config(
         celeba, target=("Male=0", "Black_Hair=1 Male=0"), **options
     )

@@ -4,10 +4,11 @@
 import dataclasses
 import os
 
+from harness import fid
 from harness.files import read_json
 from harness.options import words_for
 from ugatit import data
-from ugatit.measures import SURROGATE, check_inception
+from ugatit.measures import SURROGATE
 from ugatit.reading import Words as Config
 from ugatit.reading import combine
 
@@ -55,7 +56,7 @@ def check_data(case) -> None:
     domains = _domains(case)
     data.check_pictures([path for paths in domains for path in paths])
     if case.preset == "full" and case.config.inception:
-        check_inception(case.config.inception)
+        fid.check(case.config.inception)
 
 
 def _domains(case):

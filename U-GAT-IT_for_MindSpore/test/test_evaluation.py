@@ -13,6 +13,7 @@ import pytest
 from conftest import DATASET, TINY, run
 from PIL import Image
 
+from harness import fid
 from harness.errors import UserError
 from harness.files import read_json
 from harness.images import read_image
@@ -161,16 +162,16 @@ def test_random_features_are_those_of_three_convolutions():
 
 
 def test_inception_needs_the_tool_and_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(measures, "REPOSITORY", str(tmp_path))
+    monkeypatch.setattr(fid, "REPOSITORY", str(tmp_path))
     with pytest.raises(UserError, match="whole repository only"):
-        measures.check_inception(str(tmp_path / "inception.pb"))
+        fid.check(str(tmp_path / "inception.pb"))
     tool = tmp_path / "tools" / "fid"
     tool.mkdir(parents=True)
     (tool / "__main__.py").write_text("raise SystemExit('bad weights')")
     with pytest.raises(UserError, match="there is no such file"):
-        measures.check_inception(str(tmp_path / "inception.pb"))
+        fid.check(str(tmp_path / "inception.pb"))
     (tmp_path / "inception.pb").write_text("x")
-    measures.check_inception(str(tmp_path / "inception.pb"))
+    fid.check(str(tmp_path / "inception.pb"))
     photos = draw_photos(tmp_path / "photos", ["a.png", "b.png"])
     paths = [str(photos / name) for name in ("b.png", "a.png")]
     with pytest.raises(UserError, match="bad weights"):
@@ -186,6 +187,7 @@ import os, sys
 import numpy as np
 from PIL import Image
 folder, output = sys.argv[1], sys.argv[sys.argv.index("--features") + 1]
+assert sys.argv[-2:] == ["--protocol", "clean"]
 names = sorted(os.listdir(folder))
 means = [np.asarray(Image.open(os.path.join(folder, name))).mean() for name in names]
 np.save(output, np.array(means)[:, None].repeat(4, 1))

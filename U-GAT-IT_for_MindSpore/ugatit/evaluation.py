@@ -16,6 +16,7 @@ from typing import Dict, List, NamedTuple, Tuple
 import numpy as np
 from tqdm import tqdm
 
+from harness import fid
 from harness.errors import UserError
 from harness.files import write_json, write_text
 from harness.images import list_images, write_image
@@ -142,7 +143,7 @@ def find_tests(config) -> Dict[str, List[Item]]:
             text = "--compute_metrics needs at least 2 pictures in %s, there are %d; add some"
             raise UserError(text % (os.path.join(root, "test" + domain), len(paths)))
     if config.compute_metrics and config.inception:
-        measures.check_inception(config.inception)
+        fid.check(config.inception)
     data.check_pictures(domains.test_a + domains.test_b)
     return {name: _items(name, tests[name[0]]) for name in names}
 

@@ -7,23 +7,19 @@ pictures are measured as the networks see them, resized to --img_size.
 """
 
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from typing import List, NamedTuple, Optional
 
 import numpy as np
 
-from harness.errors import UserError
+from harness import fid
 from harness.images import read_image
 from ugatit.pictures import resize, to_float
 
-REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BLOCK = 10  # pictures in a block, at the most
 SOURCE_SHARE = 0.98  # of the distance to the source in the author's mean
 SEED, SIDE, WIDTHS = 1234, 64, (3, 32, 64, 128)  # of the surrogate's random network
 SURROGATE = "surrogate_kid_random_features"  # how its keys begin
+INCEPTION_PROTOCOL = "clean"  # of tools/fid: antialiased
 
 
 class Distance(NamedTuple):
@@ -111,23 +107,15 @@ def _author_mean(of_source, of_target):
 def protocol(inception: str) -> dict:
     """Returns what must agree before two distances may be compared."""
     features = "random convolutions, seed %d, pictures %dx%d" % (SEED, SIDE, SIDE)
+    of_inception = "tools/fid, %s, %s" % (INCEPTION_PROTOCOL, os.path.basename(inception))
     return {
-        "features": "tools/fid, %s" % os.path.basename(inception) if inception else features,
+        "features": of_inception if inception else features,
         "kernel": "(x.y / D + 1)^3",
         "block": BLOCK,
         "order": "of the files, not shuffled",
         "std": "of the mean of the blocks",
         "scale": 100,
     }
-
-
-def check_inception(inception: str) -> None:
-    """Raises UserError unless there is such a file and the tool that reads it."""
-    if not os.path.exists(os.path.join(REPOSITORY, "tools", "fid", "__main__.py")):
-        text = "--inception: KID is measured by tools/fid, which is in the whole repository only"
-        raise UserError(text + "; leave --inception out, or run this folder inside it")
-    if not os.path.isfile(inception):
-        raise UserError("--inception %s: there is no such file" % inception)
 
 
 def features(paths: List[str], inception: str = "") -> np.ndarray:
@@ -141,34 +129,10 @@ def features(paths: List[str], inception: str = "") -> np.ndarray:
       UserError: if tools/fid fails.
     """
     if inception:
-        return inception_features(paths, inception)
+        return fid.features(paths, inception, INCEPTION_PROTOCOL)
     kernels = _kernels()
     pixels = (resize(read_image(path), SIDE) for path in paths)
     return np.stack([_random_features(to_float(picture), kernels) for picture in pixels])
-
-
-def inception_features(paths: List[str], inception: str) -> np.ndarray:
-    """Returns float32 [N, D]: `python -m tools.fid FOLDER --inception FILE --features OUT.npy`.
-
-    The tool takes the pictures of FOLDER naturally sorted.
-    """
-    with tempfile.TemporaryDirectory() as scratch:
-        folder, output = os.path.join(scratch, "pictures"), os.path.join(scratch, "features.npy")
-        os.mkdir(folder)
-        for number, path in enumerate(paths):
-            ending = os.path.splitext(path)[1]
-            shutil.copyfile(path, os.path.join(folder, "%d%s" % (number, ending)))
-        words = [folder, "--inception", os.path.abspath(inception), "--features", output]
-        command = [sys.executable, "-m", "tools.fid"] + words
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-        if done.returncode or not os.path.isfile(output):
-            problem = (done.stderr.strip().splitlines() or ["it wrote no features"])[-1]
-            raise UserError("tools/fid failed for --inception %s: %s" % (inception, problem))
-        found = np.load(output, allow_pickle=False)
-    if len(found) != len(paths):
-        text = "tools/fid gave %d features for %d pictures with --inception %s"
-        raise UserError(text % (len(found), len(paths), inception))
-    return found
 
 
 def _kernels():

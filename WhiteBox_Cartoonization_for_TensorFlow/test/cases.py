@@ -4,11 +4,11 @@
 import dataclasses
 import os
 
+from harness import fid
 from harness.files import read_json
 from harness.options import words_for
 from whitebox import data
-from whitebox.config import Config, EvaluateConfig
-from whitebox.fid import check_fid
+from whitebox.config import FID_PROTOCOL, Config, EvaluateConfig
 from whitebox.weights import find_vgg, read_vgg
 
 LOSS_LISTS = {"%s_loss.txt": "d_loss_total"}
@@ -51,9 +51,9 @@ def check_data(case) -> None:
     if config.save_dir != "train_cartoon":
         text = "--save_dir %s: a case keeps its run in train_cartoon; choose an --output_path"
         raise ValueError(text % config.save_dir)
-    if config.inception:
-        check_fid(config.inception)
     domains = data.find_domains(config)
+    if config.inception and case.preset == "full":
+        fid.check(config.inception, len(domains[-1].photos), len(domains[-1].cartoons))
     data.steps_per_epoch(domains, config, case.ranks)
     read_vgg(config.vgg or find_vgg(data.find_root(config)))
     data.check_pictures(domains)
@@ -108,7 +108,7 @@ def accuracy(case):
         values.get("cartoons", 0),
     )
     protocols = (
-        ("FID to cartoon", "fid_cartoon", "tools/fid; " + count),
+        ("FID to cartoon", "fid_cartoon", "tools/fid, %s; %s" % (FID_PROTOCOL, count)),
         (
             "VGG-19 Frechet distance to cartoon",
             "vgg19_frechet_cartoon",

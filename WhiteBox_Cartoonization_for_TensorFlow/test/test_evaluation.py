@@ -11,6 +11,7 @@ from conftest import draw_cartoon, write_vgg
 from PIL import Image, ImageFilter
 from scipy import linalg
 
+from harness.cases import Case
 from harness.errors import UserError
 from harness.images import list_images
 from harness.options import parse
@@ -126,6 +127,7 @@ def test_faces_are_compared_with_faces(options, tmp_path):
         ("some", ["--vgg=no.npz"], WeightsError, r"no\.npz cannot be opened: No such file"),
         ("some", ["--data_path=none"], UserError, "none of the folders face_photo, .* is in none"),
         ("some", ["--inception=no.npz"], UserError, r"--inception no\.npz: there is no such file"),
+        ("some", ["--inception=" + __file__], UserError, "at least 2 pictures of each set, not 1"),
     ],
 )
 def test_what_is_missing_is_told_before_anything_is_computed(
@@ -143,17 +145,19 @@ def test_what_is_missing_is_told_before_anything_is_computed(
 def _stand_in(folder, body, monkeypatch):
     """Puts a program in the place of tools/fid."""
     (folder / "tools" / "fid").mkdir(parents=True)
-    (folder / "tools" / "fid" / "__main__.py").write_text("import json, sys\n" + body)
-    monkeypatch.setattr("whitebox.fid.REPOSITORY", str(folder))
+    (folder / "tools" / "fid" / "__main__.py").write_text("import json, os, sys\n" + body)
+    monkeypatch.setattr("harness.fid.REPOSITORY", str(folder))
 
 
 def test_fid_is_that_of_the_repositorys_tool(options, tmp_path, monkeypatch, capsys):
     import cases
 
-    body = "open('calls', 'a').write(json.dumps(sys.argv[1:]) + chr(10))\n"
+    body = "sets = [[os.path.realpath(os.path.join(folder, name)) for name in os.listdir(folder)]"
+    body += " for folder in sys.argv[1:3]] + sys.argv[3:]\n"
+    body += "open('calls', 'a').write(json.dumps(sets) + chr(10))\n"
     body += "print('FID:  %.1f' % (len(open('calls').readlines()) + 0.5))\n"
     _stand_in(tmp_path, body, monkeypatch)
-    results = _results(tmp_path / "r", [draw_cartoon(np.random.RandomState(0))])
+    results = _results(tmp_path / "r", [draw_cartoon(np.random.RandomState(i)) for i in (0, 1)])
     (tmp_path / "i n.npz").write_bytes(b"x")
     config = options(results, "--inception=%s" % (tmp_path / "i n.npz"))
     found = evaluation.evaluate(config)
@@ -163,25 +167,37 @@ def test_fid_is_that_of_the_repositorys_tool(options, tmp_path, monkeypatch, cap
     folders = [
         os.path.join(config.data_path, "dataset", "scenery_" + k) for k in ("photo", "cartoon")
     ]
-    rest = [str(results), "--inception", str(tmp_path / "i n.npz")]
-    assert calls == [[folder] + rest for folder in folders]
+    made = [str(results / name) for name in ("0.png", "1.png")]
+    for (real, fake, *rest), folder in zip(calls, folders):
+        assert (sorted(real), sorted(fake)) == (sorted(list_images(folder)), made)
+        assert rest == [
+            "--inception",
+            str(tmp_path / "i n.npz"),
+            "--protocol",
+            "legacy_pytorch",
+        ]
+    assert len(calls) == 2
     accuracy = cases.accuracy(types.SimpleNamespace(output=str(tmp_path / "out")))
     assert (accuracy["metric"], accuracy["value"]) == ("FID to cartoon", 2.5)
-    assert accuracy["protocol"] == "tools/fid; 1 cartoonized training photos, 6 cartoons"
-
-
-@pytest.mark.parametrize(
-    ("body", "sentence"),
-    [("sys.exit('no such weights')", "no such weights"), ("print(3)", "it printed no FID")],
-)
-def test_a_tool_that_fails_is_told(tmp_path, monkeypatch, body, sentence):
-    _stand_in(tmp_path, body, monkeypatch)
-    with pytest.raises(UserError, match="tools/fid failed for .*a and .*b: " + sentence):
-        evaluation.fid("a", "b", "x")
+    assert (
+        accuracy["protocol"]
+        == "tools/fid, legacy_pytorch; 2 cartoonized training photos, 6 cartoons"
+    )
 
 
 def test_a_folder_that_stands_alone_has_no_fid(options, tmp_path, monkeypatch):
-    monkeypatch.setattr("whitebox.fid.REPOSITORY", str(tmp_path))
+    monkeypatch.setattr("harness.fid.REPOSITORY", str(tmp_path))
     results = _results(tmp_path / "r", [draw_cartoon(np.random.RandomState(0))])
-    with pytest.raises(UserError, match=r"--inception: FID is measured by tools/fid, which is in"):
+    with pytest.raises(UserError, match=r"--inception: .* in the whole repository only"):
         evaluation.evaluate(options(results, "--inception=x"))
+
+
+def test_a_case_checks_the_inception_file_before_it_trains(drawn, tmp_path, monkeypatch):
+    import cases
+
+    _stand_in(tmp_path, "", monkeypatch)
+    words = {"preset": "full", "root": "", "data_path": drawn, "ranks": 1, "settings": {}}
+    words.update(output=str(tmp_path / "out"), command=[])
+    config = parse(cases.Config, ["--inception=nowhere.pb", "--batch_size=2"])[0]
+    with pytest.raises(ValueError, match=r"--inception nowhere\.pb: there is no such file"):
+        cases.check_data(Case(config=config, **words))

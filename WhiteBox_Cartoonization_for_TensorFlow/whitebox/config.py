@@ -8,6 +8,7 @@ from typing import Tuple
 from harness.options import PlatformOptions, option
 
 SUBJECTS = ("face", "scenery")
+FID_PROTOCOL = "legacy_pytorch"  # of tools/fid, as pytorch-fid, which measured the earlier folder
 
 
 def _full_precision():

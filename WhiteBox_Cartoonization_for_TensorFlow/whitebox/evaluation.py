@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
+from harness import fid
 from harness.files import write_json
 from harness.images import list_images, read_image
 from tf_runtime import device as devices
 from whitebox import data
-from whitebox.fid import check_fid, fid
+from whitebox.config import FID_PROTOCOL
 from whitebox.vgg import Vgg
 from whitebox.weights import find_vgg, read_vgg
 
@@ -35,7 +36,7 @@ def evaluate(config) -> Dict[str, float]:
     domain = data.find_domains(config)[-1]  # scenery, where there are both
     results = list_images(config.results)
     if config.inception:
-        check_fid(config.inception)
+        fid.check(config.inception, len(results), len(domain.photos), len(domain.cartoons))
     else:
         layers = read_vgg(config.vgg or find_vgg(data.find_root(config)))
     metrics = {"pictures": float(len(results)), "photos": float(len(domain.photos))}
@@ -46,7 +47,7 @@ def evaluate(config) -> Dict[str, float]:
     print("total variation over that of the photos: %.4f" % ratio, flush=True)
     if config.inception:
         for kind, paths in (("photo", domain.photos), ("cartoon", domain.cartoons)):
-            value = fid(os.path.dirname(paths[0]), config.results, config.inception)
+            value = fid.fid(paths, results, config.inception, FID_PROTOCOL)
             metrics["fid_" + kind] = value
             print("FID:  %.4f" % value, flush=True)
     else:

@@ -34,5 +34,6 @@ def run_program(main: Callable[[], int]) -> None:
 
 def _complain(sentence: str) -> int:
     sys.stdout.flush()
-    print("%s: error: %s" % (os.path.basename(sys.argv[0]), sentence), file=sys.stderr, flush=True)
+    program = sys.argv[0].replace(os.sep + "__main__.py", "")  # python -m PACKAGE
+    print("%s: error: %s" % (os.path.basename(program), sentence), file=sys.stderr, flush=True)
     return 1
