@@ -17,7 +17,7 @@ for _folder in (
     sys.path.append(os.path.join(os.path.dirname(TOOLS), _folder))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-_NEED_TENSORFLOW = "export export_parity fid_command fid_networks filtering runtime "
+_NEED_TENSORFLOW = "export fid_command fid_networks filtering runtime "
 _NEED_TENSORFLOW += "weights_pix2pix weights_stargan weights_whitebox"
 NEED_TENSORFLOW = ["test_%s.py" % name for name in _NEED_TENSORFLOW.split()]
 collect_ignore = [] if importlib.util.find_spec("tensorflow") else NEED_TENSORFLOW
