@@ -101,10 +101,11 @@ def main() -> int:
 def write(model, options, base: str) -> None:
     """Writes all files of the formats that are asked for; their names begin with `base`."""
     from tools.export import formats
+    from tools.weights.graphs import read_definition
 
     frozen, nodes = base + ".pb", (model.inputs, model.output)
     model.write_pb(frozen)
-    graph = formats.read_pb(frozen)
+    graph = read_definition(frozen)
     if options.size:
         formats.fix_size(graph, model.inputs[0], options.size)
         formats.write_pb(graph, frozen)

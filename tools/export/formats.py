@@ -49,14 +49,6 @@ def _check_opset(opset) -> None:
         raise UserError(text % (opset, onnxruntime.__version__)) from error
 
 
-def read_pb(path: str) -> tf.GraphDef:
-    """Returns the graph in a .pb."""
-    graph_def = tf.GraphDef()
-    with open(path, "rb") as file:
-        graph_def.ParseFromString(file.read())
-    return graph_def
-
-
 def fix_size(graph_def: tf.GraphDef, name: str, size: int) -> None:
     """Gives the placeholder `name` [N, H, W, C] of a graph the height and width `size`."""
     for node in graph_def.node:

@@ -17,6 +17,7 @@ from typing import Callable, Dict, List
 import numpy as np
 
 from harness.errors import UserError
+from tools.digests import digest_file
 
 PEAK = 2.0  # of pictures in [-1, 1]
 REPEATS = 5  # of which the median is the latency
@@ -91,23 +92,15 @@ def fingerprint(path: str) -> Dict[str, object]:
     it: that of one line per file, "SUM  NAME".
     """
     if not os.path.isdir(path):
-        return {"bytes": os.path.getsize(path), "sha256": _sha256(path)}
+        return {"bytes": os.path.getsize(path), "sha256": digest_file(path)}
     names = sorted(
         os.path.relpath(os.path.join(folder, name), path)
         for folder, _, files in os.walk(path)
         for name in files
     )
-    lines = ["%s  %s\n" % (_sha256(os.path.join(path, name)), name) for name in names]
+    lines = ["%s  %s\n" % (digest_file(os.path.join(path, name)), name) for name in names]
     size = sum(os.path.getsize(os.path.join(path, name)) for name in names)
     return {"bytes": size, "sha256": hashlib.sha256("".join(lines).encode()).hexdigest()}
-
-
-def _sha256(path) -> str:
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        for chunk in iter(lambda: file.read(1 << 20), b""):
-            total.update(chunk)
-    return total.hexdigest()
 
 
 def command_line() -> str:

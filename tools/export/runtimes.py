@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from harness.errors import UserError
-from tools.export.formats import read_pb
+from tools.weights.graphs import read_definition
 
 
 @contextlib.contextmanager
@@ -27,7 +27,7 @@ def trained(model, config: tf.ConfigProto):
 def open_pb(path: str, inputs: List[str], output: str, config: tf.ConfigProto):
     """A frozen graph in a session."""
     with tf.Graph().as_default() as graph, tf.Session(graph=graph, config=config) as session:
-        tf.import_graph_def(read_pb(path), name="")
+        tf.import_graph_def(read_definition(path), name="")
         yield _runner(session, inputs, output)
 
 

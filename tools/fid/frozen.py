@@ -1,32 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frozen TensorFlow graphs: read, and made faster without another result."""
+"""Frozen TensorFlow graphs made faster, without another result."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from harness.errors import UserError
-
 NORM = "BatchNormWithGlobalNormalization"  # the operation of 2015
 PASSED = ("CheckNumerics", "Identity")  # what a network that is only used can do without
-
-
-def read_graph(path: str) -> tf.GraphDef:
-    """Returns the graph in a .pb file.
-
-    Raises:
-      UserError: if there is no such file or it is no graph.
-    """
-    graph_def = tf.GraphDef()
-    try:
-        with open(path, "rb") as file:
-            graph_def.ParseFromString(file.read())
-    except OSError as error:
-        raise UserError("cannot read %s: %s; give a frozen .pb" % (path, error.strerror)) from error
-    except Exception as error:  # protobuf's DecodeError has no public name in both versions
-        raise UserError("%s is no frozen graph: %s" % (path, error)) from error
-    if not graph_def.node:
-        raise UserError("%s is no frozen graph: it has no nodes" % path)
-    return graph_def
 
 
 def fold(graph_def: tf.GraphDef) -> tf.GraphDef:

@@ -12,12 +12,13 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from harness.errors import UserError
+from tools.digests import digest_file
 from tools.fid import frozen
 from tools.fid.features import INCEPTION, Network
 from tools.fid.inception import CONVOLUTIONS, SIDE, WIDTH, Inception, random_weights, shapes
-from tools.fid.statistics import digest_file
 from tools.folders import enter, find_folder
 from tools.weights import pytorch
+from tools.weights.graphs import read_definition
 
 PUBLISHED_PTH = "pt_inception-2015-12-05-6726825d.pth"
 PUBLISHED_SHA256 = "6726825d"  # how the digest of that file begins
@@ -130,7 +131,7 @@ def _run_weights(weights):
 
 
 def _run_published_graph(path):
-    graph_def = frozen.read_graph(path)
+    graph_def = read_definition(path)
     count = sum(node.op == "Conv2D" for node in graph_def.node)
     with tf.Graph().as_default() as graph:
         images = tf.placeholder(tf.float32, [None, None, None, 3])
@@ -158,7 +159,7 @@ def _tensor(name):
 def _open_graph(path, interface):
     if not (interface.input and interface.output):
         raise UserError("--network %s: say its nodes with --input and --output" % path)
-    graph_def = frozen.read_graph(path)
+    graph_def = read_definition(path)
     names = [_tensor(name) for name in (interface.input, interface.output)]
     with tf.Graph().as_default() as graph:
         images, output = _import(path, graph_def, names)

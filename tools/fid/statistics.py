@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.errors import UserError
 from harness.files import atomic_path
+from tools.digests import digest_file
 
 WIDEST = 8192  # numbers that describe a picture, at the most
 
@@ -112,15 +113,6 @@ def _shape(archive, name):
 def digest_files(paths: List[str]) -> str:
     """Returns a SHA-256 of the contents of files, whatever their names and order."""
     return hashlib.sha256("".join(sorted(map(digest_file, paths))).encode()).hexdigest()
-
-
-def digest_file(path: str) -> str:
-    """Returns the SHA-256 of a file's content."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(2**20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def cached_path(folder: str, paths: List[str], *conditions: str) -> str:

@@ -16,6 +16,7 @@ from harness.errors import UserError
 from harness.files import write_json
 from tools.export import atc, ckpt_to_pb, formats, parity, runtimes
 from tools.folders import find_folder
+from tools.weights import graphs
 
 sys.path.append(find_folder("pix2pix"))
 
@@ -190,8 +191,8 @@ def test_the_pb_is_what_the_folder_itself_writes(model, checkpoints, export, sma
         stargan.serving.export(STARGAN, SOURCES, path, own)
     else:
         whitebox.exporting.export(path, own)
-    theirs = [(node.name, node.op, list(node.input)) for node in formats.read_pb(own).node]
-    ours = formats.read_pb(str(tmp_path / "g.pb")).node
+    theirs = [(node.name, node.op, list(node.input)) for node in graphs.read_definition(own).node]
+    ours = graphs.read_definition(str(tmp_path / "g.pb")).node
     assert [(node.name, node.op, list(node.input)) for node in ours] == theirs
     shape = _report(tmp_path)["g.pb"]["inputs"][NODES[model][0][0]]
     assert shape == ([None, 32, 32, 3] if model == "stargan" else [None, None, None, 3])

@@ -14,7 +14,7 @@ from PIL import Image
 from harness.errors import UserError
 from tools.fid import frozen, images, inception, networks
 from tools.fid.networks import Interface
-from tools.weights import pytorch
+from tools.weights import graphs, pytorch
 
 PARAMETERS = 21785568  # of torchvision's Inception v3 without its two heads
 
@@ -72,7 +72,7 @@ def test_a_picture_that_the_graph_resizes_itself_has_the_features_of_the_protoco
     path = str(tmp_path / "noise.png")
     Image.fromarray(noise).save(path)
     with tf.Graph().as_default() as graph:
-        graph_def = frozen.read_graph(str(files / "graph.pb"))
+        graph_def = graphs.read_definition(str(files / "graph.pb"))
         x = tf.placeholder(tf.float32, [None, None, None, 3])
         (y,) = tf.import_graph_def(graph_def, {"ExpandDims:0": x}, ["pool_3:0"])
     with tf.Session(graph=graph) as session:
@@ -83,7 +83,7 @@ def test_a_picture_that_the_graph_resizes_itself_has_the_features_of_the_protoco
 
 
 def test_folding_changes_no_numbers_and_leaves_no_norm(files, pictures):
-    plain = frozen.read_graph(str(files / "graph.pb"))
+    plain = graphs.read_definition(str(files / "graph.pb"))
     folded = frozen.fold(plain)
     assert folded.versions.producer == plain.versions.producer
     assert frozen.NORM not in {node.op for node in folded.node}
@@ -221,5 +221,5 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     path = str(tmp_path / "noise.pb")
     with open(path, "wb") as file:
         file.write(b"\x07 no graph")
-    with pytest.raises(UserError, match="is no frozen graph"):
+    with pytest.raises(UserError, match="is damaged or of another kind"):
         networks.open_inception(path)

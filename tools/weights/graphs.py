@@ -102,11 +102,22 @@ def _parse(path, message):
         raise UserError(text % (path, first_line(error))) from error
 
 
+def read_definition(path: str):
+    """Returns the GraphDef in a .pb.
+
+    Raises:
+      UserError: if there is no such file, or it is no graph.
+    """
+    graph = _tensorflow(path).GraphDef()
+    _parse(path, graph)
+    if not graph.node:
+        raise UserError("%s is no frozen graph: it has no nodes" % path)
+    return graph
+
+
 def _graph(path):
     """Returns (nodes, {name: (TensorProto, shape, dtype)} of the constants, without strings)."""
-    tf = _tensorflow(path)
-    graph = tf.GraphDef()
-    _parse(path, graph)
+    tf, graph = _tensorflow(path), read_definition(path)
     constants, declared = {}, 0
     for node in graph.node:
         if node.op != "Const":

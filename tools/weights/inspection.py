@@ -2,17 +2,15 @@
 """`inspect`: what is in a weight file, as a table or as JSON."""
 
 import argparse
-import hashlib
 import json
 import os
 from typing import Dict
 
 import numpy as np
 
+from tools.digests import digest_file
 from tools.weights import files, graphs
 from tools.weights.limits import told
-
-_BLOCK = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,11 +65,8 @@ def _parts(path, kind):
 
 
 def _file(path):
-    digest = hashlib.sha256()
-    with told(path), open(path, "rb") as file:
-        for block in iter(lambda: file.read(_BLOCK), b""):
-            digest.update(block)
-    return {"file": path, "bytes": os.path.getsize(path), "sha256": digest.hexdigest()}
+    with told(path):
+        return {"file": path, "bytes": os.path.getsize(path), "sha256": digest_file(path)}
 
 
 def _count(shape):
