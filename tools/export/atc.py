@@ -27,11 +27,13 @@ def command(
       shapes: {input: its whole shape}; an .om has one.
       outputs: names of the output nodes, for a .pb.
       soc: the NPU, such as one of SOCS.
-      layout: "NHWC" or "NCHW".
+      layout: "NHWC" or "NCHW"; ATC knows no NHWC of an .onnx, so "ND", any, is written there.
     """
     stem, ending = os.path.splitext(os.path.basename(path))
     if ending not in FRAMEWORKS:
         return ""
+    if ending == ".onnx" and layout == "NHWC":
+        layout = "ND"
     words = ["atc", "--framework=%d" % FRAMEWORKS[ending]]
     words += ["--model=%s" % (stem + ending), "--output=%s" % stem, "--soc_version=%s" % soc]
     words += ["--input_format=%s" % layout]

@@ -4,7 +4,8 @@
 
 Every file is loaded by its own runtime and compared with the trained network before it gets its
 name; the report is beside it. U-GAT-IT's own options are taken too; what shaped the network is read
-from the training's folder where the weights are still in it.
+from the training's folder where the weights are still in it. The pictures to compare with are test
+pictures of its data set (--dataset, --data_path), or random ones where that is missing.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import io
 import os
 import sys
 import time
-from typing import Tuple
+from typing import List, Sequence, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 sys.path.insert(1, os.path.join(sys.path[0], "tools", "shared"))
@@ -70,23 +71,20 @@ def main() -> int:
 
     folder, found = os.path.abspath(options.out), {}
     sources = exporting.chosen(config)
-    files = [file_name(name, kind) for name in sources for kind in options.formats]
-    parity.check_targets(folder, files + [_report(name) for name in sources])
+    names = [target for name in sources for target in targets(name, options.formats)]
+    parity.check_targets(folder, names)
     facts = {"model": "U-GAT-IT_for_MindSpore", "command": parity.command_line()}
     facts.update(date=time.strftime("%Y-%m-%d"), device=device.describe(place))
     with parity.hidden_folder(folder) as temporary:
         for name, weights in sources.items():
-            hidden = os.path.join(temporary, name)
-            records = export(config, name, weights, options, hidden)
+            records = export(config, name, weights, options, temporary)
             found.update(records)
             before = read_json(os.path.join(folder, _report(name)), {})
             before.update({file: dict(record, **facts) for file, record in records.items()})
-            write_json(os.path.join(hidden, _report(name)), before)
+            write_json(os.path.join(temporary, _report(name)), before)
         print(parity.table(found), flush=True)
         parity.check(found)
-        for name in sources:
-            hidden = os.path.join(temporary, name)
-            exporting.publish(hidden, folder, exporting.FILES[name])
+        parity.publish(temporary, folder, [n for n in names if n.endswith(parity.VARIABLES)])
     reports = ", ".join(os.path.join(folder, _report(name)) for name in sources)
     print("%s; reports: %s" % (next(iter(found.values()))["pictures"], reports))
     return 0
@@ -163,7 +161,7 @@ def export(config, name: str, weights: str, options: ExportOptions, folder: str)
     for file, record in records.items():
         path = os.path.join(folder, file)
         record.update(parity.fingerprint(path), network_latency_ms=network_time)
-        variables = os.path.splitext(path)[0] + "_variables"
+        variables = os.path.splitext(path)[0] + parity.VARIABLES
         if file.endswith(".mindir") and os.path.isdir(variables):  # beyond 1 GB
             record["variables"] = parity.fingerprint(variables)
         del record["deviations"]  # "differences" are the same and more
@@ -217,11 +215,14 @@ def nodes(path: str, shapes: list) -> dict:
     return {"inputs": inputs, "outputs": dict(zip(OUTPUTS, map(list, shapes)))}
 
 
-def file_name(name: str, kind: str) -> str:
-    """Returns the file of a generator, "genA2B" or "genB2A", in a format."""
+def targets(name: str, kinds: Sequence[str]) -> List[str]:
+    """Returns the names of all that an export of "genA2B" or "genB2A" to some formats may write."""
     from ugatit.exporting import FILES
 
-    return "%s.%s" % (FILES[name], kind.lower())
+    names = ["%s.%s" % (FILES[name], kind.lower()) for kind in kinds]
+    if "MINDIR" in kinds:
+        names += [FILES[name] + "_graph.mindir", FILES[name] + parity.VARIABLES]
+    return names + [_report(name)]
 
 
 def _report(name) -> str:

@@ -12,7 +12,7 @@ import platform
 import shutil
 import sys
 import time
-from typing import Tuple
+from typing import List, Sequence, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 sys.path.insert(1, os.path.join(sys.path[0], "tools", "shared"))
@@ -80,7 +80,7 @@ def main() -> int:
     pictures, origin = models.comparison_pictures(options.pictures, model, options.count)
     place, stem = os.path.split(os.path.abspath(options.out[: -len(".pb")]))
     report = stem + "_parity.json"
-    parity.check_targets(place, [stem + ENDINGS[kind] for kind in options.formats] + [report])
+    parity.check_targets(place, targets(stem, options.formats, model.has_labels) + [report])
     records = read_json(os.path.join(place, report), {})
     facts = {"model": os.path.basename(folder), "checkpoint": os.path.abspath(model.checkpoint)}
     facts.update(pictures=origin, command=parity.command_line(), date=time.strftime("%Y-%m-%d"))
@@ -96,6 +96,13 @@ def main() -> int:
         parity.publish(temporary, place)
     print("%s; report: %s" % (origin, os.path.join(place, report)))
     return 0
+
+
+def targets(stem: str, kinds: Sequence[str], has_labels: bool) -> List[str]:
+    """Returns the names of all that `write` writes in some formats."""
+    names = [stem + ENDINGS[kind] for kind in kinds]
+    labelled = [name for name in names if name.endswith((".pb", ".onnx"))] if has_labels else []
+    return names + [name + ".json" for name in labelled]
 
 
 def write(model, options, base: str) -> None:
@@ -147,6 +154,9 @@ def measure(model, options, base: str, pictures, session_config) -> dict:
         record["within_tolerance"] = parity.is_within(differences, tolerance)
         if kind == "pb":
             record["atc"] = atc.command(path, model.shapes, [model.output], options.soc)
+        elif kind == "onnx":  # whose nodes have other names
+            shapes = {name + ":0": shape for name, shape in model.shapes.items()}
+            record["atc"] = atc.command(path, shapes, soc=options.soc)
         found[os.path.basename(path)] = record
     return found
 

@@ -3,6 +3,7 @@
 
 import importlib.util
 import os
+import re
 import sys
 from typing import List, Sequence
 
@@ -81,11 +82,21 @@ def write_saved_model(graph_def: tf.GraphDef, inputs: List[str], output: str, pa
 def write_onnx(
     graph_def: tf.GraphDef, inputs: List[str], output: str, path: str, opset: int = 15
 ) -> None:
-    """Writes a frozen graph as .onnx; its names end in ":0"."""
+    """Writes a frozen graph as .onnx; its names end in ":0".
+
+    Raises:
+      UserError: if this tf2onnx cannot convert the graph.
+    """
+    import onnx
     import tf2onnx
 
     words = {"input_names": [name + ":0" for name in inputs], "output_names": [output + ":0"]}
-    model, _ = tf2onnx.convert.from_graph_def(graph_def, opset=opset, **words)
+    try:
+        model, _ = tf2onnx.convert.from_graph_def(graph_def, opset=opset, **words)
+        onnx.checker.check_model(model)  # it leaves in what it does not know
+    except Exception as error:  # what it raises has no common base class
+        text = "--formats onnx: tf2onnx %s cannot convert this network (%s); leave it out"
+        raise UserError(text % (tf2onnx.__version__, _reason(error))) from error
     with open(path, "wb") as file:
         file.write(model.SerializeToString())
 
@@ -107,9 +118,23 @@ def write_tflite(
         if half:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
-        content = converter.convert()
+        try:
+            content = converter.convert()
+        except Exception as error:  # ConverterError has no public name in both versions
+            text = "--formats tflite: TensorFlow %s cannot convert this network (%s); leave it out"
+            raise UserError(text % (tf.__version__, _reason(error))) from error
     with open(path, "wb") as file:
         file.write(content)
+
+
+def _reason(error) -> str:
+    """Returns the line of a converter's error that says what is wrong."""
+    lacking = re.search(r"you will need custom implementations: (.*)\.", str(error))
+    if lacking:  # TensorFlow 1 says it after much else
+        return "it lacks " + lacking.group(1)
+    lines = [line.strip() for line in str(error).split("\n")]
+    told = [line for line in lines if line and line != "See console for info."]
+    return re.sub(r"^.*?\.cc:\d+\] ", "", told[0]) if told else type(error).__name__
 
 
 def _import(graph_def, inputs, output):

@@ -33,10 +33,11 @@ class Pix2Pix:
       inputs: names of the input nodes.
       output: name of the output node.
       channels: of the pictures it takes.
+      has_labels: whether write_pb writes .pb.json, which names the labels, too.
       drawn: (height, width) of the pictures that are drawn where none are given.
     """
 
-    multiple = 256
+    multiple, has_labels = 256, False
     drawn = ((256, 256), (256, 256), (256, 512))
 
     def __init__(self, options, config, given):
@@ -92,7 +93,7 @@ class StarGan:
     See Pix2Pix.
     """
 
-    channels = 3
+    channels, has_labels = 3, True
     drawn = ((218, 178),) * 3
 
     def __init__(self, options, config, given):
@@ -160,7 +161,7 @@ class WhiteBox:
     See Pix2Pix.
     """
 
-    channels, multiple = 3, 4
+    channels, multiple, has_labels = 3, 4, False
     drawn = ((256, 256), (256, 256), (192, 320))
 
     def __init__(self, options, config, given):

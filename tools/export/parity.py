@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Sequence
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from tools.digests import digest_file
 PEAK = 2.0  # of pictures in [-1, 1]
 REPEATS = 5  # of which the median is the latency
 SAVED_MODEL = "_saved_model"  # ending of a folder that TensorFlow Serving reads
+VARIABLES = "_variables"  # ending of a folder with the weights of a .mindir beyond 1 GB
+FOLDERS = {SAVED_MODEL: "saved_model.pb", VARIABLES: "data_0"}  # {ending: what is in such a folder}
 
 
 def compare(expected: List[np.ndarray], found: List[np.ndarray]) -> Dict[str, float]:
@@ -143,37 +145,78 @@ def _shape(shape) -> str:
 
 @contextlib.contextmanager
 def hidden_folder(folder: str):
-    """Yields a new hidden folder in `folder`, which is made; it is removed in the end."""
-    os.makedirs(folder, exist_ok=True)
-    path = tempfile.mkdtemp(prefix=".export-", dir=folder)
+    """Yields a new hidden folder in `folder`, which is made where it is missing.
+
+    It is removed in the end; so is what was made for it, if nothing else is in there.
+    """
+    path, missing, parent = None, [], os.path.abspath(folder)
+    while not os.path.exists(parent):
+        missing.append(parent)
+        parent = os.path.dirname(parent)
     try:
+        os.makedirs(folder, exist_ok=True)
+        path = tempfile.mkdtemp(prefix=".export-", dir=folder)
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        if path:
+            shutil.rmtree(path, ignore_errors=True)
+        for made in missing:
+            with contextlib.suppress(OSError):  # the export is in it
+                os.rmdir(made)
 
 
-def check_targets(folder: str, names: List[str]) -> None:
+def check_targets(folder: str, names: Sequence[str]) -> None:
     """Raises UserError if something stands at a target that an export must not replace.
 
     Args:
       folder: of the targets.
-      names: of the targets; those that end in SAVED_MODEL are folders.
+      names: of the targets; those that end as FOLDERS says are folders.
     """
     for name in names:
         path = os.path.join(folder, name)
-        is_folder = name.endswith(SAVED_MODEL)
-        if is_folder and os.path.isdir(path):
-            if os.listdir(path) and not os.path.exists(os.path.join(path, "saved_model.pb")):
+        marks = [mark for ending, mark in FOLDERS.items() if name.endswith(ending)]
+        if marks and os.path.isdir(path):
+            if os.listdir(path) and not os.path.exists(os.path.join(path, marks[0])):
                 raise UserError("%s is a folder with something else in it; choose another" % path)
-        elif os.path.exists(path) and (is_folder or os.path.isdir(path)):
-            kind = "file" if is_folder else "folder"
+        elif os.path.exists(path) and (marks or os.path.isdir(path)):
+            kind = "file" if marks else "folder"
             raise UserError("%s is a %s; choose another name for the export" % (path, kind))
 
 
-def publish(temporary: str, folder: str) -> None:
-    """Moves all of `temporary` to `folder`, over what an earlier export left; the report last."""
-    for name in sorted(os.listdir(temporary), key=lambda name: (name.endswith(".json"), name)):
-        target = os.path.join(folder, name)
-        if os.path.isdir(target):
-            os.replace(target, tempfile.mkdtemp(dir=temporary))
-        os.replace(os.path.join(temporary, name), target)
+def publish(temporary: str, folder: str, stale: Sequence[str] = ()) -> None:
+    """Moves all of `temporary` to `folder`, over what an earlier export left; the report last.
+
+    On an error all is put back as it was.
+
+    Args:
+      temporary: a folder on the same disk.
+      folder: where to.
+      stale: names there that an earlier export may have left and that go in any case.
+
+    Raises:
+      UserError: if something else stands there, see `check_targets`.
+      OSError: if something cannot be moved.
+    """
+    names = os.listdir(temporary)
+    names.sort(key=lambda name: (name.endswith(".json"), name))
+    check_targets(folder, names + list(stale))
+    replaced, moves = tempfile.mkdtemp(prefix=".replaced-", dir=folder), []
+
+    def move(source, target):
+        moves.append((source, target))
+        os.replace(source, target)
+
+    try:
+        for name in [name for name in stale if name not in names] + names:
+            target = os.path.join(folder, name)
+            if os.path.lexists(target):
+                move(target, os.path.join(replaced, name))
+            if name in names:
+                move(os.path.join(temporary, name), target)
+    except BaseException:  # Ctrl-C too
+        for source, target in reversed(moves):
+            if not os.path.lexists(source):  # it was moved
+                os.replace(target, source)
+        os.rmdir(replaced)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)

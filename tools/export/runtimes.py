@@ -52,12 +52,21 @@ def open_saved_model(path: str, inputs: List[str], output: str, config: tf.Confi
 
 @contextlib.contextmanager
 def open_onnx(path: str, inputs: List[str], output: str, config: tf.ConfigProto):
-    """An .onnx in ONNX Runtime on the CPU, with as many threads as `config` says."""
+    """An .onnx in ONNX Runtime on the CPU, with as many threads as `config` says.
+
+    Raises:
+      UserError: if this ONNX Runtime lacks what the network needs.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = config.intra_op_parallelism_threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common base class
+        text = "--formats onnx: onnxruntime %s cannot load this network (%s); leave it out"
+        words = (onnxruntime.__version__, str(error).strip().split("\n")[0])
+        raise UserError(text % words) from error
     nodes = {}
     for side, found in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
         nodes[side] = {n.name: [s if isinstance(s, int) else None for s in n.shape] for n in found}

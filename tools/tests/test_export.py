@@ -297,7 +297,8 @@ def test_real_pictures_of_any_size_and_a_report_that_grows(export, tmp_path):
         assert record["differences"]["picture"]["greatest"] > 0.3
     words += ["--formats=onnx", "--count=1"]
     with pytest.raises(UserError, match=r"g\.onnx is up to .* off the network, 1e-12 is allowed"):
-        export("stargan", tmp_path / "stargan", "--tolerance=1e-12", *words)
+        export("stargan", tmp_path / "new" / "deep", "--tolerance=1e-12", *words)
+    assert not (tmp_path / "new").exists()
     export("stargan", tmp_path / "stargan", *words)
     report = _report(tmp_path / "stargan")
     assert sorted(report) == ["g.onnx", "g.pb"]
@@ -305,11 +306,16 @@ def test_real_pictures_of_any_size_and_a_report_that_grows(export, tmp_path):
 
 
 def test_the_command_for_atc_has_the_nodes_and_shapes(export, tmp_path):
-    out = export("stargan", tmp_path, "--soc=Ascend910")
+    out = export("stargan", tmp_path, "--soc=Ascend910", "--formats=" + KINDS)
     line = "atc --framework=3 --model=g.pb --output=g --soc_version=Ascend910 --input_format=NHWC "
     line += "'--input_shape=x_real:1,32,32,3;c_trg:1,2' --out_nodes=G/Tanh:0 --output_type=FP32"
     assert line in out
-    assert _report(tmp_path)["g.pb"]["atc"] == line
+    report = _report(tmp_path)
+    assert report["g.pb"]["atc"] == line
+    line = "atc --framework=5 --model=g.onnx --output=g --soc_version=Ascend910 --input_format=ND "
+    line += "'--input_shape=x_real:0:1,32,32,3;c_trg:0:1,2' --output_type=FP32"
+    assert report["g.onnx"]["atc"] == line
+    assert sorted(name for name in report if "atc" in report[name]) == ["g.onnx", "g.pb"]
 
 
 @pytest.mark.parametrize(
@@ -354,7 +360,7 @@ def test_a_wrong_option_is_told_in_one_sentence(word, sentence, export, tmp_path
     assert os.listdir(str(tmp_path)) == []
 
 
-def test_what_is_no_export_is_not_replaced(export, tmp_path):
+def test_what_is_no_export_is_not_replaced(export, tmp_path, monkeypatch):
     (tmp_path / "g_saved_model").mkdir()
     (tmp_path / "g_saved_model" / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="g_saved_model is a folder with something else in it"):
@@ -362,7 +368,12 @@ def test_what_is_no_export_is_not_replaced(export, tmp_path):
     (tmp_path / "g.onnx").mkdir()
     with pytest.raises(UserError, match=r"g\.onnx is a folder; choose another name"):
         export("stargan", tmp_path, "--formats=onnx")
-    assert list(_contents(tmp_path)) == ["g_saved_model/thesis.txt"]
+    (tmp_path / "g.pb.json").mkdir()
+    (tmp_path / "g.pb.json" / "mine.txt").write_text("mine")
+    monkeypatch.setattr(ckpt_to_pb, "write", None)  # it is told before anything is written
+    with pytest.raises(UserError, match=r"g\.pb\.json is a folder; choose another name"):
+        export("stargan", tmp_path)
+    assert sorted(_contents(tmp_path)) == ["g.pb.json/mine.txt", "g_saved_model/thesis.txt"]
 
 
 @pytest.mark.parametrize("model", sorted(NODES))

@@ -178,7 +178,8 @@ def test_weights_beside_a_large_mindir_are_in_the_report(light, export, tmp_path
     from mindspore.train import serialization
 
     monkeypatch.setattr(serialization, "TOTAL_SAVE", 1)  # kilobytes: as if 1 GB
-    export(tmp_path, "--ckpt=" + light, "--direction=A2B")
+    for _ in range(2):  # the second replaces the first
+        export(tmp_path, "--ckpt=" + light, "--direction=A2B")
     record = _report(tmp_path, "AtoB")["UGATIT_AtoB.mindir"]
     assert record["variables"] == parity.fingerprint(str(tmp_path / "UGATIT_AtoB_variables"))
     assert record["variables"]["bytes"] > record["bytes"] / 2 > 1000
@@ -189,6 +190,54 @@ def test_what_this_program_finds_wrong_is_not_published(light, export, tmp_path,
     with pytest.raises(UserError, match=r"UGATIT_AtoB\.mindir is up to .* 1e-03 is allowed"):
         export(tmp_path, "--ckpt=" + light)
     assert os.listdir(str(tmp_path)) == []
+    with pytest.raises(UserError, match="1e-03 is allowed"):
+        export(tmp_path / "new", "--ckpt=" + light)
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_an_error_in_the_second_direction_takes_the_first_back(
+    light, export, tmp_path, monkeypatch
+):
+    (tmp_path / "UGATIT_AtoB_variables").mkdir()
+    (tmp_path / "UGATIT_AtoB_variables" / "data_0").write_text("weights of an earlier export")
+    (tmp_path / "UGATIT_AtoB.mindir").write_text("an earlier export")
+    replace = os.replace
+
+    def fail(source, target):
+        if target == str(tmp_path / "UGATIT_BtoA.mindir"):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        export(tmp_path, "--ckpt=" + light)
+    names = ["UGATIT_AtoB.mindir", "UGATIT_AtoB_variables"]
+    assert sorted(os.listdir(str(tmp_path))) == names
+    assert (tmp_path / names[0]).read_text() == "an earlier export"
+    assert (tmp_path / names[1] / "data_0").read_text() == "weights of an earlier export"
+    monkeypatch.setattr(os, "replace", replace)
+    export(tmp_path, "--ckpt=" + light)
+    endings = (".mindir", "_graph.mindir", "_parity.json")
+    names = ["UGATIT_%s%s" % (way, ending) for way in ("AtoB", "BtoA") for ending in endings]
+    assert sorted(os.listdir(str(tmp_path))) == names
+
+
+@pytest.mark.parametrize("name", ["UGATIT_BtoA_graph.mindir", "UGATIT_AtoB_variables"])
+def test_a_folder_at_a_target_is_refused_at_once(name, light, export, tmp_path, monkeypatch):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "thesis.txt").write_text("mine")
+    monkeypatch.setattr(ckpt_to_mindir, "export", None)
+    with pytest.raises(UserError, match=name + " is a folder"):
+        export(tmp_path, "--ckpt=" + light)
+    assert os.listdir(str(tmp_path)) == [name]
+    assert (tmp_path / name / "thesis.txt").read_text() == "mine"
+
+
+def test_the_help_says_where_the_pictures_are_from(export, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        export(tmp_path, "--help")
+    words = " ".join(capsys.readouterr().out.split())
+    assert "compare with are test pictures of its data set (--dataset, --data_path)" in words
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ def test_atc_takes_air_and_onnx_and_no_mindir():
     assert "--framework=1 --model=U.air" in atc.command("U.air", shapes, layout="NCHW")
     assert "shape" not in atc.command("U.air", shapes, layout="NCHW")
     assert atc.command("U.mindir", shapes) == ""
+    assert "--input_format=ND " in atc.command("g.onnx", {"x:0": [1, 8, 8, 3]})
 
 
 def test_a_comparison_counts_every_value():
@@ -79,6 +80,7 @@ def test_the_table_says_all_of_a_record_and_the_check_names_the_wrong_file():
 def test_publishing_replaces_files_and_whole_folders(tmp_path):
     (tmp_path / "g_saved_model" / "variables").mkdir(parents=True)
     (tmp_path / "g_saved_model" / "variables" / "old").write_text("old")
+    (tmp_path / "g_saved_model" / "saved_model.pb").write_text("old")
     (tmp_path / "g.pb").write_text("old")
     (tmp_path / "other.pb").write_text("stays")
     with parity.hidden_folder(str(tmp_path)) as temporary:
@@ -104,3 +106,79 @@ def test_targets_that_are_something_else_are_refused(tmp_path):
     (tmp_path / "a.b_saved_model").write_text("x")
     with pytest.raises(UserError, match="_saved_model is a file; choose another name"):
         parity.check_targets(str(tmp_path), names)
+    (tmp_path / "U_variables").mkdir()
+    (tmp_path / "U_variables" / "data_0").write_text("x")
+    parity.check_targets(str(tmp_path), ["U_variables"])
+    (tmp_path / "U_variables" / "data_0").rename(tmp_path / "U_variables" / "mine")
+    with pytest.raises(UserError, match="U_variables is a folder with something else in it"):
+        parity.check_targets(str(tmp_path), ["U_variables"])
+
+
+def _contents(folder):
+    """Returns {path: text} of all below a folder; None for a folder."""
+    return {
+        str(path.relative_to(folder)): None if path.is_dir() else path.read_text()
+        for path in folder.rglob("*")
+    }
+
+
+def _publish(folder):
+    """Publishes new files, NEW, in `folder`."""
+    with parity.hidden_folder(str(folder)) as temporary:
+        for name in NEW:
+            os.makedirs(os.path.dirname(os.path.join(temporary, name)), exist_ok=True)
+            with open(os.path.join(temporary, name), "w") as file:
+                file.write("new")
+        parity.publish(temporary, str(folder), ["g_variables"])
+
+
+NEW = ("g.onnx", "g.pb", "g.pb.json", "g_parity.json", "g_saved_model/saved_model.pb", "h.pb")
+OLD = ("g.pb", "g_parity.json", "g_saved_model/saved_model.pb", "g_variables/data_0")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("last", ["g.onnx", "g.pb", "g_saved_model", "h.pb", "g_parity.json"])
+def test_an_error_while_publishing_puts_everything_back(last, error, tmp_path, monkeypatch):
+    for name in OLD:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("old " + name)
+    before, replace = _contents(tmp_path), os.replace
+
+    def fail(source, target):
+        if target == str(tmp_path / last) and ".export-" in str(source):
+            raise error
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(type(error)):
+        _publish(tmp_path)
+    assert _contents(tmp_path) == before
+    monkeypatch.undo()
+    _publish(tmp_path)
+    assert _contents(tmp_path) == dict(dict.fromkeys(NEW, "new"), g_saved_model=None)
+
+
+def test_what_is_published_is_checked_by_its_real_names(tmp_path):
+    (tmp_path / "g.pb.json").mkdir()
+    (tmp_path / "g.pb.json" / "mine").write_text("mine")
+    (tmp_path / "g.pb").write_text("old")
+    before = _contents(tmp_path)
+    with pytest.raises(UserError, match=r"g\.pb\.json is a folder; choose another name"):
+        _publish(tmp_path)
+    assert _contents(tmp_path) == before
+
+
+def _fail(folder):
+    with parity.hidden_folder(str(folder)) as temporary:
+        assert os.path.dirname(temporary) == str(folder)
+        raise UserError("wrong")
+
+
+def test_only_folders_that_an_export_made_itself_are_removed_again(tmp_path):
+    (tmp_path / "there").mkdir()
+    for place in (tmp_path / "new" / "deep", tmp_path / "there" / "new", tmp_path / "there"):
+        with pytest.raises(UserError, match="wrong"):
+            _fail(place)
+        assert _contents(tmp_path) == {"there": None}
+    _publish(tmp_path / "new" / "deep")
+    assert (tmp_path / "new" / "deep" / "g.pb").read_text() == "new"
