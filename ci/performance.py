@@ -11,7 +11,6 @@ line.
 
 import argparse
 import json
-import os
 import pathlib
 import shlex
 import statistics
@@ -52,8 +51,8 @@ def run(command: list) -> dict:
     Raises:
       SystemExit: if it fails; shows the end of what it said.
     """
-    environment = dict(os.environ, PYTHONPATH=str(ROOT))
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    place = ROOT if "tools.fid.speed" in command else None  # where Python finds it
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=place)
     if done.returncode:
         sys.exit(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -101,7 +100,7 @@ def steps(folder: str) -> tuple:
 def timing_commands(folder: str, options) -> dict:
     """Returns {name: command} of all that can be timed in a folder."""
     count = f"--count={options.count}"
-    if pathlib.PurePath(folder) == pathlib.PurePath(FID):
+    if pathlib.Path(folder).resolve() == ROOT / FID:
         words = [sys.executable, "-m", "tools.fid.speed"]
         return {f"{FID} {what}": [*words, what, count] for what in ("network", "end_to_end")}
     name, commands = pathlib.Path(folder).name, {}
@@ -144,7 +143,7 @@ def main() -> int:
     options = parser.parse_args()
     everything = sorted(str(path.parent.parent) for path in ROOT.glob("*/test/speed.py"))
     commands = {}
-    for folder in options.folders or [*everything, FID]:
+    for folder in options.folders or [*everything, str(ROOT / FID)]:
         commands.update(timing_commands(folder, options))
     for versus in options.versus:
         name, command = versus.split("=", 1)

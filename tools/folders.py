@@ -2,6 +2,7 @@
 """The model folders of the repository, and how a tool imports from one."""
 
 import glob
+import importlib.util
 import os
 import sys
 
@@ -29,6 +30,14 @@ def find_folder(name: str) -> str:
         text = "--model %s: it must be one of %s, or how one of them begins"
         raise UserError(text % (name, ", ".join(model_folders())))
     return os.path.join(ROOT, found[0])
+
+
+def require(*modules: str) -> None:
+    """Raises UserError unless this Python has these modules."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        text = "this Python has no %s; use one with the requirements that tools/README.md names"
+        raise UserError(text % ", ".join(missing))
 
 
 def enter(folder: str) -> None:

@@ -20,6 +20,7 @@ from harness.errors import UserError, run_program
 from harness.files import write_json
 from harness.images import read_image
 from tools.fid.images import find_images
+from tools.folders import require
 
 MOST_DB = 100.0  # the PSNR of equal pictures
 LISTED = 10  # names in a message
@@ -108,6 +109,7 @@ def main() -> int:
     parser.add_argument("outputs", metavar="OUTPUTS")
     parser.add_argument("--each", metavar="OUT.json", help="also write the values of each picture")
     options = parser.parse_args()
+    require("skimage")
     found = dict(scores(pairs(options.targets, options.outputs)))
     if options.each:
         write_json(options.each, found)

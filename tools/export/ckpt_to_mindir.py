@@ -24,7 +24,7 @@ from harness.errors import UserError, run_program
 from harness.files import read_json, write_json
 from harness.options import option, parse_several
 from tools.export import atc, parity
-from tools.folders import enter, find_folder
+from tools.folders import enter, find_folder, require
 
 KINDS = ("MINDIR", "ONNX", "AIR")
 SHAPING = ("variant", "light", "ch", "n_res", "img_size", "img_ch")  # the network
@@ -53,6 +53,7 @@ class ExportOptions:
 def main() -> int:
     """Exports, compares, reports; a file that is wrong leaves everything as it was."""
     enter(find_folder("u-gat-it"))
+    require("mindspore", "yaml")
     from ugatit import device
     from ugatit.reading import Words
 

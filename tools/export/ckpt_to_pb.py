@@ -21,7 +21,7 @@ from harness.errors import run_program
 from harness.files import read_json, write_json
 from harness.options import PlatformOptions, option, parse_several
 from tools.export import atc, models, parity
-from tools.folders import enter, find_folder
+from tools.folders import enter, find_folder, require
 
 # Times the greatest value, if that is more than 1. Measured with trained weights on both TensorFlow
 # versions: 0 for .pb and SavedModel, up to 1e-5 for .onnx and .tflite, 2e-3 with float16 weights.
@@ -65,6 +65,7 @@ def main() -> int:
     (options,), _ = parse_several([ExportOptions], description=__doc__, extras=[])
     folder = find_folder(options.model)
     kind = models.find_model(folder)
+    require("tensorflow")
     enter(folder)
     classes = [ExportOptions, kind.config_class()]
     (_, config), (_, given) = parse_several(classes, description=__doc__)

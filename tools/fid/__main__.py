@@ -79,12 +79,17 @@ def check(options) -> report.Request:
         raise UserError(text % count)
     if writes and count != 1:
         raise UserError("--features and --save take one path, not %d" % count)
+    if writes and options.paths[0].endswith(".npz"):
+        raise UserError("--features and --save take pictures, not %s" % options.paths[0])
     if bool(options.inception) == bool(options.network):
-        text = "give --inception FILE for FID and KID, or --network FILE or --network random"
-        raise UserError(text + ", which measure under other names")
-    for name in ("subsets", "neighbours", "batch_size"):
-        if getattr(options, name) < 1:
-            raise UserError("--%s %d: it must be at least 1" % (name, getattr(options, name)))
+        text = "give one of --inception FILE, for FID and KID, and --network FILE or --network "
+        raise UserError(text + "random, which measure under other names")
+    if options.network == "random" and any((options.input, options.output, options.side)):
+        raise UserError("--network random is Inception: leave --input, --output and --side out")
+    for name, high in (("subsets", 10**6), ("neighbours", 10**6), ("batch_size", 1024)):
+        if not 1 <= getattr(options, name) <= high:
+            text = "--%s %d: it must be at least 1 and at most %d"
+            raise UserError(text % (name, getattr(options, name), high))
     for name, low in (("subset_size", 2), ("bootstrap", 0), ("seed", 0), ("side", 0)):
         if getattr(options, name) < low:
             raise UserError("--%s %d: it must be at least %d" % (name, getattr(options, name), low))
@@ -99,6 +104,11 @@ def check(options) -> report.Request:
     needed = request._replace(metrics=("fid", "kid")) if options.source else request
     for path in filter(None, [*options.paths, options.source]):
         report.check_path(path, needed)
+    for path in filter(None, (options.features, options.save)):
+        if os.path.isdir(path):
+            raise UserError("%s is a folder; name a file to write" % path)
+    if options.cache and os.path.exists(options.cache) and not os.path.isdir(options.cache):
+        raise UserError("--cache %s is no folder; name one" % options.cache)
     return request
 
 
@@ -107,7 +117,7 @@ def main() -> int:
     options = parser().parse_args()
     request = check(options)
     if importlib.util.find_spec("tensorflow") is None:
-        return _elsewhere()
+        return run_elsewhere()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from tools.fid import networks
 
@@ -129,9 +139,10 @@ def main() -> int:
     return 0
 
 
-def _elsewhere() -> int:
+def run_elsewhere() -> int:
     """Runs this command with a Python that has TensorFlow."""
-    if not os.path.exists(WITH_TENSORFLOW):
+    this = os.path.join(sys.prefix, "bin", "python")
+    if not os.path.exists(WITH_TENSORFLOW) or os.path.abspath(this) == WITH_TENSORFLOW:
         text = "this Python has no TensorFlow, which describes the pictures: install "
         raise UserError(text + "tools/requirements.txt, or let python3 ci/environments.py tf2")
     words = [WITH_TENSORFLOW, "-m", "tools.fid", *sys.argv[1:]]
@@ -162,9 +173,7 @@ def _write(options, network, request) -> int:
         with atomic_path(options.features) as temporary, open(temporary, "wb") as file:
             np.save(file, found.features)
     if options.save:
-        statistics.write(
-            options.save, found.statistics, protocol=request.protocol, network=network.name
-        )
+        statistics.write(options.save, found.statistics)
     print(json.dumps(report.describe_set(found)))
     return 0
 

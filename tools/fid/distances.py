@@ -153,7 +153,7 @@ def kernel_in_order(real: np.ndarray, fake: np.ndarray, block: int = AUTHOR_BLOC
     for rows in (real, fake):
         size, longer = divmod(len(rows), count)
         sizes = [size] * (count - longer) + [size + 1] * longer
-        cuts.append(np.split(np.asarray(rows, np.float64), np.cumsum(sizes)[:-1]))
+        cuts.append(np.split(rows, np.cumsum(sizes)[:-1]))
     return float(np.mean([kernel_distance(x, y) for x, y in zip(*cuts)]))
 
 
@@ -194,10 +194,14 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, neighbours: int = 3) ->
 def _covered(of_set, others, neighbours):
     covered = np.zeros(len(others), bool)
     for block in _blocks(of_set):
-        own = np.concatenate([_squared(block, other) for other in _blocks(of_set)], 1)
-        radius = np.partition(own, neighbours, 1)[:, neighbours]  # the nearest is itself
-        near = [(_squared(block, o) <= radius[:, np.newaxis]).any(0) for o in _blocks(others)]
-        covered |= np.concatenate(near)
+        nearest = np.full((len(block), neighbours + 1), np.inf)  # the first is itself
+        for other in _blocks(of_set):
+            nearest = np.concatenate([nearest, _squared(block, other)], 1)
+            nearest = np.partition(nearest, neighbours, 1)[:, : neighbours + 1]
+        radius, first = nearest[:, neighbours:], 0
+        for other in _blocks(others):
+            covered[first : first + len(other)] |= (_squared(block, other) <= radius).any(0)
+            first += len(other)
     return float(covered.mean())
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The second stage: a stream of features, decoded ahead; memory does not grow with the pictures."""
 
+import os
 import tempfile
 from typing import Callable, Iterator, List, NamedTuple
 
@@ -23,12 +24,16 @@ class Network(NamedTuple):
       digest: SHA-256 of its file; "" where it has none.
       side: height and width of the pictures that it takes, pixels.
       run: float32 [N, side, side, 3] in [-1, 1] -> float32 [N, D].
+      settings: how its file is used, where there is a choice.
+      note: what must be known about its numbers.
     """
 
     name: str
     digest: str
     side: int
     run: Callable[[np.ndarray], np.ndarray]
+    settings: str = ""
+    note: str = ""
 
 
 class Stream:
@@ -63,7 +68,8 @@ class Stream:
         """Yields features float32 [n, D] of the pictures, in their order.
 
         Raises:
-          UserError: after all pictures were looked at, if some cannot be read; names them.
+          UserError: after all pictures were looked at, if some cannot be read; names them. Or if
+            features are not finite.
         """
         bad: List[str] = []
         batches = [paths[i : i + self._batch_size] for i in range(0, len(paths), self._batch_size)]
@@ -73,7 +79,7 @@ class Stream:
                 pixels, problems = ahead(number)
                 bad += problems
                 if pixels and (self._skip_bad or not bad):
-                    yield self._network.run(np.stack(pixels))
+                    yield self._described(batch, np.stack(pixels))
                 done += len(batch)
                 self._progress(done)
             self.waited += ahead.waited
@@ -82,6 +88,13 @@ class Stream:
             text = "%d of %d pictures cannot be read; mend them or give --skip_bad: %s%s"
             more = ", ..." if len(bad) > LISTED else ""
             raise UserError(text % (len(bad), len(paths), ", ".join(bad[:LISTED]), more))
+
+    def _described(self, paths, pixels):
+        features = self._network.run(pixels)
+        if not np.isfinite(features).all():
+            text = "the network %s gives features that are not finite for %s to %s; use another"
+            raise UserError(text % (self._network.name, paths[0], paths[-1]))
+        return features
 
     def _load(self, paths):
         pixels, problems = [], []
@@ -99,14 +112,27 @@ def store(batches: Iterator[np.ndarray], rows: int) -> np.ndarray:
     Args:
       batches: features [n, D].
       rows: N, or more.
+
+    Raises:
+      UserError: if there is no room for them, or fewer than two.
     """
     table, count = None, 0
     for batch in batches:
         if table is None:
-            with tempfile.TemporaryFile() as file:
-                table = np.memmap(file, np.float32, "w+", shape=(rows, batch.shape[1]))
+            table = _room(rows, batch.shape[1])
         table[count : count + len(batch)] = batch
         count += len(batch)
     if count < 2:
         raise UserError("%d pictures: a distance needs at least 2; give more" % count)
     return table[:count]
+
+
+def _room(rows, width):
+    with tempfile.TemporaryFile() as file:
+        size = 4 * rows * width
+        try:  # a map of a file that the disk has no room for would end the process
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            text = "no room for %d bytes of features in %s (%s); set TMPDIR to a larger place"
+            raise UserError(text % (size, tempfile.gettempdir(), error.strerror)) from error
+        return np.memmap(file, np.float32, "r+", shape=(rows, width))

@@ -31,7 +31,9 @@ def fold(graph_def: tf.GraphDef) -> tf.GraphDef:
 
 def _origin(nodes, name):
     """Returns the name of what arrives at `name` unchanged."""
-    while name in nodes and nodes[name].op in PASSED:
+    for _ in range(len(nodes)):  # a damaged graph may have a ring
+        if name not in nodes or nodes[name].op not in PASSED or not nodes[name].input:
+            return name
         name = nodes[name].input[0]
     return name
 
@@ -40,8 +42,8 @@ def _is_foldable(nodes, inputs):
     convolution = nodes.get(_origin(nodes, inputs[0]))
     if convolution is None or convolution.op != "Conv2D":
         return False
-    arrays = [convolution.input[1], *inputs[1:]]
-    return all(nodes[_origin(nodes, name)].op == "Const" for name in arrays)
+    arrays = [nodes.get(_origin(nodes, n)) for n in [*convolution.input[1:2], *inputs[1:]]]
+    return len(arrays) == 5 and all(node is not None and node.op == "Const" for node in arrays)
 
 
 def _array(nodes, name):

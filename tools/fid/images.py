@@ -33,13 +33,19 @@ class Protocol(NamedTuple):
 def find_images(folder: str) -> List[str]:
     """Returns the paths of all pictures in `folder` and the folders in it, naturally sorted.
 
+    Links are followed, but no folder is entered twice.
+
     Raises:
       ImageError: if there is no such folder or no picture in it.
     """
     if not os.path.isdir(folder):
-        raise ImageError("there is no folder %s; give one of pictures, or an .npz" % folder)
-    found = []
+        raise ImageError("there is no folder %s; give one of pictures" % folder)
+    found, entered = [], set()
     for place, folders, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(place) in entered:
+            folders[:] = []
+            continue
+        entered.add(os.path.realpath(place))
         folders[:] = [name for name in folders if not name.startswith(".")]
         chosen = [n for n in names if n.lower().endswith(EXTENSIONS) and not n.startswith(".")]
         found += [os.path.join(place, name) for name in chosen]

@@ -4,6 +4,8 @@
 Only Inception's distances are FID and KID. Those of another network carry its name.
 """
 
+import hashlib
+import importlib.util
 import os
 import re
 from typing import NamedTuple, Tuple
@@ -59,7 +61,8 @@ def open_inception(path: str) -> Network:
             words = (path, digest[:8], PUBLISHED_PTH, PUBLISHED_SHA256)
             raise UserError(text % words)
         return Network(INCEPTION, digest, SIDE, _run_weights(read_weights(path)))
-    return Network(INCEPTION, digest, SIDE, _run_published_graph(path))
+    note = "the graph was known by its structure; its SHA-256 is %s" % digest
+    return Network(INCEPTION, digest, SIDE, _run_published_graph(path), note=note)
 
 
 def open_random(seed: int = 0) -> Network:
@@ -78,6 +81,7 @@ def open_file(path: str, interface: Interface) -> Network:
     digest, ending = digest_file(path), os.path.splitext(path)[1].lower()
     opener = {".pb": _open_graph, ".onnx": _open_onnx, ".mat": _open_vgg}.get(ending)
     stem = re.sub(r"\W+", "_", os.path.splitext(os.path.basename(path))[0])
+    _check_heeded(ending, interface)
     if ending in (".pth", ".pt"):
         name = "%s_%s" % (stem, digest[:8])
         return Network(name, digest, SIDE, _run_weights(read_weights(path)))
@@ -85,13 +89,20 @@ def open_file(path: str, interface: Interface) -> Network:
         raise UserError("--network %s: it must end in .pb, .onnx, .mat or .pth" % path)
     output, side, run = opener(path, interface)
     scale, low = (interface.high - interface.low) / 2, interface.low
-    name = "_".join([stem, re.sub(r"\W+", "_", output).strip("_"), digest[:8]])
 
     def scaled(x):
         return _flat(path, run((x + 1) * np.float32(scale) + np.float32(low)))
 
-    plain = ending == ".mat"  # has its own range
-    return Network(name, digest, side, run if plain else scaled)
+    output = output[:-2] if output.endswith(":0") else output
+    settings = "output %s, side %d" % (output, side)
+    if ending == ".mat":  # has its own range
+        scaled = run
+    else:
+        settings += ", input %s, range %g %g" % (interface.input or "", low, interface.high)
+    _try(path, scaled, side)
+    mark = hashlib.sha256((digest + settings).encode()).hexdigest()[:8]
+    name = "_".join([stem, re.sub(r"\W+", "_", output).strip("_"), mark])
+    return Network(name, digest, side, scaled, settings)
 
 
 def read_weights(path: str):
@@ -111,6 +122,28 @@ def read_weights(path: str):
         problem = "it has no %s" % name if missing else "%s is %s" % (name, arrays[name].shape)
         raise UserError(text % (path, problem, PUBLISHED_PTH))
     return {name: arrays[name].astype(np.float32) for name in arrays if name in wanted}
+
+
+def _check_heeded(ending, interface):
+    """Raises UserError for what is given and has no meaning for such a file."""
+    heeded = {".pb": Interface._fields, ".onnx": Interface._fields, ".mat": ("output", "side")}
+    for name in Interface._fields:
+        given = getattr(interface, name) != getattr(Interface(), name)
+        if given and name not in heeded.get(ending, ()):
+            option = "range" if name in ("low", "high") else name
+            text = "--%s is not for %s, whose own is known; leave it out"
+            raise UserError(text % (option, "a network " + ending))
+
+
+def _try(path, run, side):
+    """Raises UserError if the network cannot describe a picture."""
+    try:
+        run(np.zeros([1, side, side, 3], np.float32))
+    except UserError:
+        raise
+    except Exception as error:  # TensorFlow's and ONNX Runtime's have no common base class
+        text = "--network %s cannot be run on pictures alone: %s"
+        raise UserError(text % (path, " ".join(str(error).split())[:300])) from error
 
 
 def _check_file(option, path):
@@ -133,13 +166,15 @@ def _run_weights(weights):
 def _run_published_graph(path):
     graph_def = read_definition(path)
     count = sum(node.op == "Conv2D" for node in graph_def.node)
+    if count != len(CONVOLUTIONS):
+        text = "%s is not the graph of 2015-12-05: it has %d convolutions, not %d"
+        raise UserError(text % (path, count, len(CONVOLUTIONS)))
     with tf.Graph().as_default() as graph:
         images = tf.placeholder(tf.float32, [None, None, None, 3])
         (output,) = _import(path, frozen.fold(graph_def), [GRAPH_OUTPUT], {GRAPH_INPUT: images})
-    if count != len(CONVOLUTIONS) or output.shape.as_list()[-1] != WIDTH:
-        text = "%s is not the graph of 2015-12-05: %d convolutions and %s features, not %d and %d"
-        words = (path, count, output.shape.as_list()[-1], len(CONVOLUTIONS), WIDTH)
-        raise UserError(text % words)
+    if output.shape.rank != 4 or output.shape.as_list()[-1] != WIDTH:
+        text = "%s is not the graph of 2015-12-05: %s is %s, not [N, 1, 1, %d]"
+        raise UserError(text % (path, GRAPH_OUTPUT, output.shape, WIDTH))
     session = _session(graph)  # the graph subtracts 128 and divides by 128 itself
     return lambda x: session.run(output, {images: x * 128 + 128}).reshape(len(x), -1)
 
@@ -163,6 +198,8 @@ def _open_graph(path, interface):
     names = [_tensor(name) for name in (interface.input, interface.output)]
     with tf.Graph().as_default() as graph:
         images, output = _import(path, graph_def, names)
+    if images.dtype != tf.float32:
+        raise UserError("--network %s takes %s; it must be float32" % (path, images.dtype.name))
     shape = images.shape.as_list() if images.shape.rank is not None else []
     side, first = _layout(path, shape, interface.side)
     session = _session(graph)
@@ -170,10 +207,12 @@ def _open_graph(path, interface):
     def run(x):
         return _mean(session.run(output, {images: x.transpose(0, 3, 1, 2) if first else x}), first)
 
-    return interface.output, side, run
+    return interface.output, side, _in_batches(run, shape[0])
 
 
 def _open_onnx(path, interface):
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise UserError("--network %s needs the package onnxruntime; install it" % path)
     import onnxruntime
 
     try:
@@ -181,19 +220,33 @@ def _open_onnx(path, interface):
     except Exception as error:  # its exceptions have no common base class
         problem = str(error).strip().split("\n")[0]
         raise UserError("--network %s is no ONNX model: %s" % (path, problem)) from error
-    inputs = {one.name: one.shape for one in session.get_inputs()}
+    inputs = {one.name: one for one in session.get_inputs()}
     outputs = [one.name for one in session.get_outputs()]
     chosen = [
         _only("--input", path, interface.input, list(inputs)),
         _only("--output", path, interface.output, outputs),
     ]
-    side, first = _layout(path, inputs[chosen[0]], interface.side)
+    shape = inputs[chosen[0]].shape
+    if inputs[chosen[0]].type != "tensor(float)":
+        text = "--network %s takes %s; it must be float32"
+        raise UserError(text % (path, inputs[chosen[0]].type))
+    side, first = _layout(path, shape, interface.side)
 
     def run(x):
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if first else x
         return _mean(session.run([chosen[1]], {chosen[0]: x})[0], first)
 
-    return chosen[1], side, run
+    return chosen[1], side, _in_batches(run, shape[0] if isinstance(shape[0], int) else None)
+
+
+def _in_batches(run, size):
+    """Returns run(x) done `size` at a time, the last batch filled up; None: all at once."""
+
+    def each(x):
+        rows = [np.arange(i, i + size) % len(x) for i in range(0, len(x), size)]
+        return np.concatenate([run(x[chosen]) for chosen in rows])[: len(x)]
+
+    return each if size else run
 
 
 def _only(option, path, given, names):

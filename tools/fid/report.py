@@ -73,12 +73,21 @@ def needs_features(request: Request) -> bool:
 def check_path(path: str, request: Request) -> None:
     """Raises UserError unless `path` is a folder of pictures, or an .npz where that suffices."""
     if not path.endswith(".npz"):
-        find_images(path)
+        least = request.neighbours + 1 if "precision_recall" in request.metrics else 2
+        count = len(find_images(path))
+        if count < least:
+            text = "%s has %d pictures; %s needs at least %d"
+            raise UserError(text % (path, count, " ".join(request.metrics), least))
     elif needs_features(request):
         text = "%s has statistics, which FID can be made of; give the pictures for the rest"
         raise UserError(text % path)
     else:
         statistics.read(path)
+
+
+def identity(network: Network) -> str:
+    """Returns what two sets must have in common besides the protocol."""
+    return ", ".join(filter(None, (network.name, network.digest, network.settings)))
 
 
 def describe(path: str, network: Network, request: Request, features: bool = False) -> Set:
@@ -94,26 +103,35 @@ def describe(path: str, network: Network, request: Request, features: bool = Fal
       UserError: if pictures are missing or cannot be read.
     """
     if path.endswith(".npz"):
-        return Set(path, statistics.read(path), None, [])
+        found = statistics.read(path)
+        for ours, theirs in (
+            (request.protocol, found.protocol),
+            (identity(network), found.network),
+        ):
+            if theirs not in ("", ours):
+                text = "%s was made with %s, this is with %s; numbers of both do not compare"
+                raise UserError(text % (path, theirs, ours))
+        return Set(path, found, None, [])
     paths, keep = find_images(path), features or needs_features(request)
     cached = ""
     if request.cache and not keep:
-        conditions = (request.protocol, network.name, network.digest)
-        cached = statistics.cached_path(request.cache, paths, *conditions)
+        cached = statistics.cached_path(request.cache, paths, request.protocol, identity(network))
         if os.path.isfile(cached):
             return Set(path, statistics.read(cached), None, [])
     with _Progress(path, len(paths)) as progress:
         protocol = PROTOCOLS[request.protocol]
         stream = Stream(network, protocol, request.batch_size, request.skip_bad, progress.show)
+        table, batches = None, stream(paths)
         if keep:
-            table = store(stream(paths), len(paths))
-            wanted = "fid" in request.metrics
-            blocks = (table[i : i + 1024] for i in range(0, len(table), 1024))
-            return Set(path, statistics.collect(blocks) if wanted else None, table, stream.bad)
-        found = statistics.collect(stream(paths))
+            table = store(batches, len(paths))
+            batches = (table[i : i + 1024] for i in range(0, len(table), 1024))
+        found = None
+        if not keep or "fid" in request.metrics:
+            found = statistics.collect(batches)
+            found = found._replace(protocol=request.protocol, network=identity(network))
     if cached and not stream.bad:
-        statistics.write(cached, found, protocol=request.protocol, network=network.name)
-    return Set(path, found, None, stream.bad)
+        statistics.write(cached, found)
+    return Set(path, found, table, stream.bad)
 
 
 class _Progress:
@@ -160,6 +178,11 @@ def measure(real: Set, fake: Set, network: Network, request: Request) -> dict:
             text = "only %d pictures: below %d the value has a large bias; compare it only with "
             text += "values of as many pictures, or take the KID"
             warnings.append(text % (min(counts), SMALL))
+    for one in (real, fake):
+        if one.statistics is not None and not one.statistics.protocol:
+            warnings.append("%s does not say its protocol; it must be this one" % one.path)
+    if network.note:
+        warnings.append(network.note)
     if request.bootstrap:
         result[keys["fid"] + "_bootstrap"] = _interval(real, fake, request)
     if "kid" in request.metrics:
@@ -171,7 +194,12 @@ def measure(real: Set, fake: Set, network: Network, request: Request) -> dict:
     result.update(
         protocol="%s, %s" % (network.name, request.protocol),
         resize=PROTOCOLS[request.protocol].words,
-        network={"name": network.name, "sha256": network.digest or None, "side": network.side},
+        network={
+            "name": network.name,
+            "sha256": network.digest or None,
+            "side": network.side,
+            "settings": network.settings,
+        },
         real=describe_set(real),
         fake=describe_set(fake),
         warnings=warnings,

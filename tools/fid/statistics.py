@@ -3,8 +3,6 @@
 
 import hashlib
 import os
-import zipfile
-import zlib
 from typing import Iterable, List, NamedTuple, Optional
 
 import numpy as np
@@ -12,7 +10,9 @@ import numpy as np
 from harness.errors import UserError
 from harness.files import atomic_path
 from tools.digests import digest_file
+from tools.weights import npz
 
+NAMES = ("mu", "sigma", "count", "protocol", "network")  # in a file; the last two as letters
 WIDEST = 8192  # numbers that describe a picture, at the most
 
 
@@ -23,11 +23,15 @@ class Statistics(NamedTuple):
       mean: float64 [D].
       covariance: float64 [D, D], divided by N - 1.
       count: N; None where a file does not say.
+      protocol: how the pictures were resized; "" where a file does not say.
+      network: what described them; the same.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
     count: Optional[int]
+    protocol: str = ""
+    network: str = ""
 
 
 def collect(batches: Iterable[np.ndarray]) -> Statistics:
@@ -55,12 +59,13 @@ def collect(batches: Iterable[np.ndarray]) -> Statistics:
     return Statistics(mean, squares / (count - 1), count)
 
 
-def write(path: str, statistics: Statistics, **more) -> None:
-    """Writes an .npz with mu, sigma and count, as TTUR and pytorch-fid read it; `more` too."""
+def write(path: str, statistics: Statistics) -> None:
+    """Writes an .npz with mu and sigma, which TTUR and pytorch-fid read, and the rest."""
     arrays = {"mu": statistics.mean, "sigma": statistics.covariance}
     if statistics.count is not None:
         arrays["count"] = np.int64(statistics.count)
-    arrays.update({name: np.str_(value) for name, value in more.items()})
+    for name in NAMES[3:]:
+        arrays[name] = np.frombuffer(getattr(statistics, name).encode(), np.uint8)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
@@ -73,41 +78,27 @@ def read(path: str) -> Statistics:
     Raises:
       UserError: if the file is missing, damaged, or holds something else.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            shapes = {name: _shape(archive, name) for name in ("mu", "sigma")}
-            width = shapes["mu"][0] if len(shapes["mu"]) == 1 else 0
-            if not 0 < width <= WIDEST or shapes["sigma"] != (width, width):
-                text = "%s has mu %s and sigma %s; statistics have [D] and [D, D], D at most %d"
-                raise UserError(text % (path, shapes["mu"], shapes["sigma"], WIDEST))
-        with np.load(path, allow_pickle=False) as arrays:
-            mean, covariance = (arrays[n].astype(np.float64) for n in ("mu", "sigma"))
-            count = int(arrays["count"]) if "count" in arrays.files else None
-    except FileNotFoundError:
-        raise UserError("there is no %s; give a folder of pictures or an .npz" % path) from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        text = "%s is no .npz of statistics (mu, sigma): %s"
-        raise UserError(text % (path, str(error).split("\n")[0])) from error
+    headers = npz.headers(path, NAMES)
+    mean, covariance = (headers[n].shape if n in headers else None for n in NAMES[:2])
+    if not mean or not 0 < mean[0] <= WIDEST or covariance != mean * 2 or len(mean) > 1:
+        text = "%s has mu %s and sigma %s; statistics have [D] and [D, D], D at most %d"
+        raise UserError(text % (path, mean, covariance, WIDEST))
+    arrays = npz.read(path, list(headers))
+    mean, covariance = (arrays[name].astype(np.float64) for name in NAMES[:2])
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise UserError("%s has values that are not finite; make it again" % path)
-    return Statistics(mean, covariance, count)
+    largest = np.abs(covariance).max()
+    if np.diag(covariance).min() < 0 or np.abs(covariance - covariance.T).max() > 1e-6 * largest:
+        raise UserError("%s: its sigma is no covariance; make it again" % path)
+    count = arrays.get("count", np.int64(0))
+    if count.shape or count.dtype.kind not in "iu" or ("count" in arrays and count < 2):
+        raise UserError("%s: its count is %s, not a number of pictures" % (path, count))
+    told = {name: _text(arrays[name]) for name in NAMES[3:] if name in arrays}
+    return Statistics(mean, covariance, int(count) or None, **told)
 
 
-def _shape(archive, name):
-    """Returns the shape that an array's header tells, if the archive really holds as much."""
-    info = archive.getinfo(name + ".npy")
-    with archive.open(info) as file:
-        version = np.lib.format.read_magic(file)
-        head = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
-        if version[0] not in head:
-            raise ValueError("%s has a header of version %s" % (name, version))
-        shape, _, kind = head[version[0]](file)
-    if kind.kind != "f" or len(shape) > 2:
-        raise ValueError("%s is %s of shape %s, not numbers" % (name, kind, shape))
-    rows, columns = (shape + (1, 1))[:2]
-    if info.file_size < rows * columns * kind.itemsize:
-        raise ValueError("%s is shorter than its shape %s says" % (name, shape))
-    return shape
+def _text(letters):
+    return letters.astype(np.uint8).tobytes().decode("utf-8", "replace")
 
 
 def digest_files(paths: List[str]) -> str:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m tools.fid` and `python -m tools.paired` as their users call them."""
 
+import errno
+import importlib
 import json
 import os
 import subprocess
@@ -16,7 +18,7 @@ from PIL import Image
 from harness.errors import UserError
 from harness.files import read_json
 from tools import paired
-from tools.fid import features, report, statistics
+from tools.fid import distances, features, report, statistics
 from tools.fid.features import Network
 from tools.fid.images import PROTOCOLS, find_images
 
@@ -74,7 +76,9 @@ def test_a_pair_gives_json_and_a_line_for_parsers(folders, tmp_path):
     lines = done.stdout.splitlines()
     assert len(lines) == 2
     result = json.loads(lines[0])
-    key = "frechet_distance_net_maps_" + result["network"]["sha256"][:8]
+    key = "frechet_distance_" + result["network"]["name"]
+    assert key.startswith("frechet_distance_net_maps_")
+    assert "range -1 1" in result["network"]["settings"]
     assert lines[1] == "%s:  %s" % (key, result[key])
     assert not any(name.lower().startswith(("fid", "kid")) for name in result)
     assert result[key] > 0
@@ -107,8 +111,9 @@ def test_statistics_and_features_go_to_files_and_come_back(folders, tmp_path):
     ("words", "sentence"),
     [
         (["a"], "1 paths: give pairs REAL FAKE"),
-        (["a", "b"], "give --inception FILE for FID and KID, or --network"),
-        (["a", "b", "--network=random", "--inception=x"], "give --inception FILE"),
+        (["a", "b"], "give one of --inception FILE, for FID and KID, and --network"),
+        (["a", "b", "--network=random", "--inception=x"], "give one of --inception FILE"),
+        (["a", "b", "--network=random", "--side=10"], "leave --input, --output and --side out"),
         (["a", "b", "--network=random", "--batch_size=0"], "--batch_size 0: it must be at least 1"),
         (["a", "b", "--network=random", "--range", "1", "1"], "black must be below white"),
         (["a", "b", "--save=x.npz", "--network=random"], "--features and --save take one path"),
@@ -125,18 +130,26 @@ def test_contradictions_are_told_in_one_sentence(words, sentence):
     ("words", "sentence"),
     [
         (["absent", "b"], "there is no folder absent"),
+        (["real", "absent.npz"], "cannot read absent.npz: No such file"),
         (
             ["real", "fake", "--metrics=fid,is"],
             "--metrics is: choose from fid,kid,precision_recall",
         ),
         (["one.npz", "fake", "--metrics=kid"], "give the pictures for the rest"),
         (["one.npz", "fake", "--source", "real"], "give the pictures for the rest"),
+        (["one.npz", "--save=x.npz"], "--features and --save take pictures, not"),
+        (["real", "--save=fake"], "fake is a folder; name a file to write"),
+        (["real", "fake", "--cache=one.npz"], "one.npz is no folder; name one"),
+        (["real", "fake", "--metrics=precision_recall"], "4 pictures; precision_recall needs at"),
     ],
 )
 def test_wrong_input_is_told_before_tensorflow_loads(folders, tmp_path, words, sentence):
     statistics.write(str(tmp_path / "one.npz"), statistics.collect([np.eye(3)]))
     places = {name: str(tmp_path / name) for name in ("real", "fake", "one.npz")}
-    done = _run("tools.fid", *[places.get(word, word) for word in words], "--network=random")
+    for name, place in places.items():
+        words = [word.replace("=" + name, "=" + place) for word in words]
+    words = [places.get(word, word) for word in words] + ["--neighbours=4"]
+    done = _run("tools.fid", *words, "--network=random")
     assert done.returncode == 1
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -167,23 +180,37 @@ def test_pictures_are_found_in_all_folders_in_natural_order(tmp_path):
         path.write_bytes(b"")
     found = [os.path.relpath(path, str(tmp_path)) for path in find_images(str(tmp_path))]
     assert found == ["a.png", "b/9.jpg", "b/10.png"]
+    os.symlink(str(tmp_path), str(tmp_path / "b" / "again"))
+    assert len(find_images(str(tmp_path))) == 3
 
 
-def test_the_batch_size_changes_nothing_and_memory_does_not_grow(tmp_path, network):
+def test_the_batch_size_changes_nothing(tmp_path, network):
     small = _pictures(tmp_path / "small", 6)
     paths, protocol = find_images(small), PROTOCOLS["clean"]
     streams = [features.Stream(network, protocol, size) for size in (1, 4, 100)]
     rows = [np.concatenate(list(stream(paths))) for stream in streams]
     np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
     np.testing.assert_allclose(rows[0], rows[2], atol=1e-6)
-    peaks, large = [], network._replace(side=64)
-    for times in (4, 40):
-        stream = features.Stream(large, protocol, 4)
+
+
+def test_memory_does_not_grow_with_the_pictures(tmp_path, network, monkeypatch):
+    monkeypatch.setattr(distances, "ROWS", 16)
+    wide = np.random.RandomState(5).rand(64 * 64 * 3, 200).astype(np.float32)
+    network = network._replace(side=64, run=lambda x: x.reshape(len(x), -1) @ wide)
+    request = report.Request(("fid", "kid", "precision_recall"), subsets=2, subset_size=8)
+    folder, peaks = _pictures(tmp_path / "few", 6), []
+    for copies in (20, 120):
+        for number in range(copies):
+            link = os.path.join(folder, "link%d.png" % number)
+            if not os.path.exists(link):
+                os.symlink(os.path.join(folder, "0.png"), link)
         tracemalloc.start()
-        for _ in stream(paths * times):
-            pass
+        one = report.describe(folder, network, request._replace(batch_size=4))
+        report.measure(one, one, network, request)
+        distances.author_mean(one.features, one.features, one.features)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
+        assert one.count == 6 + copies
     assert peaks[1] < 1.5 * peaks[0]
 
 
@@ -197,9 +224,50 @@ def test_the_cache_is_used_until_a_picture_changes(folders, tmp_path, network):
     assert len(os.listdir(cache)) == 1
     with pytest.raises(ZeroDivisionError):
         report.describe(folders[0], broken, request._replace(protocol="legacy_pytorch"))
+    with pytest.raises(ZeroDivisionError):
+        report.describe(folders[0], broken._replace(settings="range 0 1"), request)
     _pictures(folders[0], 1, seed=9)
     with pytest.raises(ZeroDivisionError):
         report.describe(folders[0], broken, request)
+
+
+def test_statistics_of_another_protocol_or_network_are_refused(folders, tmp_path, network):
+    path, request = str(tmp_path / "one.npz"), report.Request()
+    statistics.write(path, report.describe(folders[0], network, request).statistics)
+    assert report.describe(path, network, request).count == 5
+    with pytest.raises(UserError, match="was made with clean, this is with legacy_pytorch"):
+        report.describe(path, network, request._replace(protocol="legacy_pytorch"))
+    with pytest.raises(UserError, match="was made with mean, this is with mean, range 0 1"):
+        report.describe(path, network._replace(settings="range 0 1"), request)
+    with np.load(path) as arrays:
+        np.savez(path, mu=arrays["mu"], sigma=arrays["sigma"])
+    foreign = report.describe(path, network, request)
+    warnings = report.measure(foreign, foreign, network, request)["warnings"]
+    assert "does not say its protocol" in warnings[0]
+
+
+def test_features_that_are_not_finite_are_an_error(folders, network):
+    broken = network._replace(run=lambda x: np.full((len(x), 3), np.nan))
+    with pytest.raises(UserError, match="the network mean gives features that are not finite"):
+        report.describe(folders[0], broken, report.Request())
+
+
+def test_without_room_for_features_nothing_dies(monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"no room for 48 bytes of features in .*; set TMPDIR"):
+        features.store(iter([np.ones((2, 4), np.float32)]), 3)
+
+
+def test_without_tensorflow_anywhere_there_is_one_sentence(monkeypatch):
+    program = importlib.import_module("tools.fid.__main__")
+    for place in (os.path.join(ROOT, "absent"), os.path.join(sys.prefix, "bin", "python")):
+        monkeypatch.setattr(program, "WITH_TENSORFLOW", place)
+        monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("it calls itself for ever"))
+        with pytest.raises(UserError, match="this Python has no TensorFlow"):
+            program.run_elsewhere()
 
 
 def test_only_inception_measures_under_the_names_fid_and_kid(network):

@@ -34,8 +34,7 @@ def _features(rng, n, width, shift, spread):
     return (u * u * scale + 0.25 * np.roll(v, 1, axis=1) * u + shift).astype(np.float32)
 
 
-def _pair(seed, counts, width):
-    rng = np.random.RandomState(seed)
+def _pair(rng, counts, width):
     return [_features(rng, n, width, *s) for n, s in zip(counts, ((0, 0.5), (0.05, 0.6)))]
 
 
@@ -50,26 +49,34 @@ def _random(seed, count=40, width=12):
 
 @pytest.mark.parametrize(
     ("name", "seed", "counts", "width"),
-    [("d256", 3141, (300, 260), 256), ("d2048_small", 3142, (150, 150), 2048)],
+    [
+        ("d256", 3141, (300, 260), 256),
+        ("d2048_small", 3142, (150, 150), 2048),
+        ("d2048_big", 3142, (2300, 2300), 2048),
+    ],
 )
 def test_fid_is_that_of_the_published_tools(reference, name, seed, counts, width):
-    a, b = _pair(seed, counts, width)
-    found = distances.frechet(_collect(a), _collect(b)), distances.frechet_of_few(a, b)
+    rng = np.random.RandomState(seed)
+    if name == "d2048_big":  # its numbers come after those of the small pair
+        _pair(rng, (150, 150), width)
+    a, b = _pair(rng, counts, width)
+    found = [distances.frechet(_collect(a, 512), _collect(b, 512))]
+    found += [distances.frechet_of_few(a, b)] if name == "d2048_small" else []
     for tool in ("pytorch_fid", "clean_fid_float32_means", "exact_symmetric_eigen"):
         value = float(reference["fid/%s/%s" % (name, tool)])
-        assert found == pytest.approx((value, value), rel=1e-6)
+        assert found == pytest.approx([value] * len(found), rel=1e-7)
 
 
 def test_kid_is_that_of_the_published_tools(reference):
-    a, b = _pair(3141, (300, 260), 256)
+    a, b = _pair(np.random.RandomState(3141), (300, 260), 256)
     value = float(reference["kid/full_unequal_unbiased_formula"])
-    assert distances.kernel_distance(a, b) == pytest.approx(value, rel=1e-6)
+    assert distances.kernel_distance(a, b) == pytest.approx(value, rel=1e-12)
     for draws, size, seed in ((100, 50, 123), (50, 100, 0), (10, 1000, 7)):
         name = "subsets%d_size%d_seed%d" % (draws, size, seed)
         found = distances.kernel_subsets(a, b, draws, size, seed)
-        assert found.mean == pytest.approx(float(reference["kid/clean_fid_" + name]), rel=1e-6)
+        assert found.mean == pytest.approx(float(reference["kid/clean_fid_" + name]), rel=1e-12)
         wanted = reference["kid/per_subset_mean_std_" + name]
-        np.testing.assert_allclose([found.mean, found.deviation], wanted, rtol=1e-6)
+        np.testing.assert_allclose([found.mean, found.deviation], wanted, rtol=1e-12)
     own = distances.kernel_subsets(a, a, 50, 100, 5).mean
     assert own == pytest.approx(float(reference["kid/self_clean_fid_subsets50_size100_seed5"]))
 
@@ -77,9 +84,9 @@ def test_kid_is_that_of_the_published_tools(reference):
 @pytest.mark.parametrize(
     ("stored", "resize", "most"),
     [
-        ("clean_pil_bicubic_299", images.resize_bicubic, 1e-4),
-        ("legacy_pytorch_bilinear_299", images.resize_pytorch, 1e-2),
-        ("tf1_legacy_bilinear_299", images.resize_tensorflow, 1e-2),
+        ("clean_pil_bicubic_299", images.resize_bicubic, 4e-5),
+        ("legacy_pytorch_bilinear_299", images.resize_pytorch, 2e-3),
+        ("tf1_legacy_bilinear_299", images.resize_tensorflow, 2e-4),
     ],
 )
 def test_pictures_are_resized_as_by_the_published_tools(reference, stored, resize, most):
@@ -195,8 +202,9 @@ def test_precision_and_recall_count_what_is_covered(monkeypatch):
 
     assert found == {"precision": covered(real, fake), "recall": covered(fake, real)}
     assert found["precision"] == 0.6
-    monkeypatch.setattr(distances, "ROWS", 2)
-    assert distances.precision_recall(real, fake, neighbours=1) == found
+    for rows in (1, 2, 3):
+        monkeypatch.setattr(distances, "ROWS", rows)
+        assert distances.precision_recall(real, fake, neighbours=1) == found
     with pytest.raises(UserError, match="with 4 neighbours need more pictures than that, not 4"):
         distances.precision_recall(real, fake, neighbours=4)
 
@@ -212,12 +220,13 @@ def test_the_interval_is_seeded_and_holds_the_middle():
 
 def test_statistics_are_read_as_others_write_them(tmp_path):
     one, path = _collect(_random(18)), str(tmp_path / "new" / "one.npz")
-    statistics.write(path, one, protocol="clean")
+    statistics.write(path, one._replace(protocol="clean", network="mean"))
     found = statistics.read(path)
     np.testing.assert_array_equal(found.covariance, one.covariance)
-    assert found.count == 40
+    assert (found.count, found.protocol, found.network) == (40, "clean", "mean")
     np.savez(path, mu=one.mean.astype(np.float32), sigma=one.covariance)
-    assert statistics.read(path).count is None
+    foreign = statistics.read(path)
+    assert (foreign.count, foreign.protocol, foreign.network) == (None, "", "")
     assert os.listdir(str(tmp_path / "new")) == ["one.npz"]
 
 
@@ -233,13 +242,16 @@ def _zip_bomb(path):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda path: open(path, "wb").close(), "is no .npz of statistics"),
-        (lambda path: np.savez(path, mu=np.ones(3)), "is no .npz of statistics"),
+        (lambda path: open(path, "wb").close(), "is damaged"),
+        (lambda path: np.savez(path, mu=np.ones(3)), r"mu \(3,\) and sigma None"),
         (lambda path: np.savez(path, mu=np.ones(3), sigma=np.ones((3, 2))), r"sigma \(3, 2\)"),
         (lambda path: np.savez(path, mu=np.ones(2), sigma=np.full((2, 2), np.nan)), "not finite"),
-        (lambda path: np.savez(path, mu=[{}, {}], sigma=np.ones((2, 2))), "not numbers"),
+        (lambda path: np.savez(path, mu=[{}, {}], sigma=np.ones((2, 2))), "no array of numbers"),
+        (lambda path: np.savez(path, mu=np.ones(2), sigma=-np.eye(2)), "no covariance"),
+        (lambda path: np.savez(path, mu=np.ones(2), sigma=np.arange(4.0).reshape(2, 2)), "no cov"),
+        (lambda path: np.savez(path, mu=np.ones(2), sigma=np.eye(2), count=[1, 2]), "its count is"),
         (lambda path: np.savez(path, mu=np.ones(9000), sigma=np.ones((2, 2))), "D at most 8192"),
-        (_zip_bomb, r"shorter than its shape \(131072, 131072\)"),
+        (_zip_bomb, r"has the shape \(131072, 131072\) and 104\d+ bytes"),
     ],
 )
 def test_what_are_no_statistics_is_refused_in_a_sentence(tmp_path, make, sentence):
@@ -247,8 +259,6 @@ def test_what_are_no_statistics_is_refused_in_a_sentence(tmp_path, make, sentenc
     make(path)
     with pytest.raises(UserError, match=sentence):
         statistics.read(path)
-    with pytest.raises(UserError, match=r"there is no .*absent"):
-        statistics.read(str(tmp_path / "absent.npz"))
 
 
 def test_a_digest_is_of_the_contents_only(tmp_path):

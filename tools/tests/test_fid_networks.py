@@ -105,8 +105,9 @@ def test_inception_is_the_published_file_or_refused(files, tmp_path):
         networks.open_inception(str(tmp_path / "absent.pb"))
     small = str(tmp_path / "small.pb")
     _write_graph(small)
-    with pytest.raises(UserError, match="does not have the nodes ExpandDims:0, pool_3:0"):
+    with pytest.raises(UserError, match="is not the graph of 2015-12-05: it has 1 convolutions"):
         networks.open_inception(small)
+    assert "its SHA-256 is" in networks.open_inception(str(files / "graph.pb")).note
 
 
 def test_an_inception_with_a_wrong_tensor_is_refused(weights, tmp_path):
@@ -148,7 +149,7 @@ def test_another_graph_is_used_by_its_nodes(tmp_path, first):
     kernel = _write_graph(path, 16, first)
     network = networks.open_file(path, Interface("images", "maps:0", 0, 0.0, 255.0))
     assert network.side == 16
-    assert network.name.startswith("my_net_maps_0_")
+    assert network.name.startswith("my_net_maps_")
     x = np.random.RandomState(4).rand(3, 16, 16, 3).astype(np.float32) * 2 - 1
     wanted = ((x + 1) * 127.5).mean((1, 2)) @ kernel
     np.testing.assert_allclose(network.run(x), wanted, rtol=1e-4)
@@ -158,6 +159,52 @@ def test_another_graph_is_used_by_its_nodes(tmp_path, first):
         networks.open_file(path, Interface("images", "no"))
     with pytest.raises(UserError, match="leave --side out"):
         networks.open_file(path, Interface("images", "maps", side=17))
+    other = networks.open_file(path, Interface("images", "maps:0", 0, 0.0, 1.0))
+    assert (other.name, other.settings) != (network.name, network.settings)
+    assert other.name != network.name
+
+
+def test_a_graph_of_one_picture_at_a_time_is_fed_so(tmp_path):
+    path = str(tmp_path / "one.pb")
+    with tf.Graph().as_default() as graph:
+        pixels = tf.placeholder(tf.float32, [1, 4, 4, 3], "images")
+        tf.reduce_mean(pixels, [1, 2], name="mean")
+        tf.placeholder(tf.uint8, [None, 4, 4, 3], "levels")
+    with open(path, "wb") as file:
+        file.write(graph.as_graph_def().SerializeToString())
+    network = networks.open_file(path, Interface("images", "mean"))
+    x = np.random.RandomState(9).rand(3, 4, 4, 3).astype(np.float32)
+    np.testing.assert_allclose(network.run(x), x.mean((1, 2)), atol=1e-6)
+    with pytest.raises(UserError, match="takes uint8; it must be float32"):
+        networks.open_file(path, Interface("levels", "mean"))
+
+
+def test_a_graph_with_a_second_input_is_refused(tmp_path):
+    path = str(tmp_path / "two.pb")
+    with tf.Graph().as_default() as graph:
+        pixels = tf.placeholder(tf.float32, [None, 4, 4, 3], "images")
+        tf.add(tf.reduce_mean(pixels, [1, 2]), tf.placeholder(tf.float32, [], "more"), "sum")
+    with open(path, "wb") as file:
+        file.write(graph.as_graph_def().SerializeToString())
+    with pytest.raises(UserError, match=r"cannot be run on pictures alone: .*more"):
+        networks.open_file(path, Interface("images", "sum"))
+
+
+def test_options_without_a_meaning_are_refused(files, tmp_path):
+    with pytest.raises(UserError, match=r"--side is not for a network .pth"):
+        networks.open_file(str(files / "network.pth"), Interface(side=10))
+    path = str(tmp_path / "vgg.mat")
+    scipy.io.savemat(path, {"layers": np.ones(3)})
+    with pytest.raises(UserError, match=r"--range is not for a network .mat"):
+        networks.open_file(path, Interface(high=255.0))
+
+
+def test_a_ring_in_a_damaged_graph_ends():
+    graph_def = tf.GraphDef()
+    for name, other in (("a", "b"), ("b", "a")):
+        graph_def.node.add(name=name, op="Identity", input=[other])
+    graph_def.node.add(name="c", op=frozen.NORM, input=["a", "gone:1", "b", "a", "b"])
+    assert len(frozen.fold(graph_def).node) == 3
 
 
 def test_an_onnx_network_is_used(tmp_path):
