@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weight files of every kind: found by their content, read, described, damaged."""
 
+import argparse
 import importlib.util
 import json
 import os
@@ -127,6 +128,25 @@ def _save_checkpoint(path, arrays):
     return path
 
 
+def _read_checkpoint(path):
+    reader = _tensorflow().train.NewCheckpointReader(str(path))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def _assert_equal(mine, theirs):
+    assert set(mine) == set(theirs)
+    for name in theirs:
+        np.testing.assert_array_equal(mine[name], theirs[name], name)
+
+
+def _run_command(command, capsys, *words):
+    """Returns the lines that a command of tools.weights, a module, prints for these words."""
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    assert command.run(parser.parse_args([str(word) for word in words])) == 0
+    return capsys.readouterr().out.splitlines()
+
+
 SAVERS = {
     files.NPZ: _save_npz,
     files.PYTORCH: _save_pytorch,
@@ -244,6 +264,23 @@ def test_bfloat16_of_safetensors_and_mindspore_becomes_float32(tmp_path):
     assert files.describe(str(path)) == [("w", (2, 3), "bfloat16")]
 
 
+@pytest.mark.parametrize(
+    ("header", "text"),
+    [
+        ({}, "holds no tensors"),
+        ({"w": {"dtype": "F4", "shape": [4], "data_offsets": [0, 2]}}, "w has the type F4|damaged"),
+        ({"w": {"dtype": "F8_E5M2", "shape": [2], "data_offsets": [0, 2]}}, "F8_E5M2|damaged"),
+    ],
+)
+def test_safetensors_that_are_not_read_are_not_described_either(header, text, tmp_path):
+    pytest.importorskip("safetensors")
+    path, head = tmp_path / "x.safetensors", json.dumps(header).encode().ljust(8)
+    path.write_bytes(struct.pack("<Q", len(head)) + head + bytes([1, 2] if header else []))
+    for reader in (files.read, files.describe):
+        with pytest.raises(UserError, match=text):
+            reader(str(path))
+
+
 def test_a_mindspore_tensor_in_slices_is_put_together_and_texts_are_left_out(tmp_path):
     values = np.random.RandomState(0).standard_normal([5, 6]).astype("<f4")
     parts = np.array_split(values.ravel(), 4)
@@ -335,8 +372,11 @@ def test_other_files_are_named(content, text, tmp_path):
 def test_a_zip_of_other_things_a_folder_and_no_file_are_told(tmp_path):
     with zipfile.ZipFile(str(tmp_path / "x.zip"), "w") as archive:
         archive.writestr("picture.png", b"no")
+    with zipfile.ZipFile(str(tmp_path / "empty.npz"), "w"):
+        pass
     for name, text in (
         ("x.zip", "not one that torch.save"),
+        ("empty.npz", "with nothing in it"),
         ("", "a folder"),
         ("y", "there is no"),
     ):

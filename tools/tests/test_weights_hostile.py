@@ -106,6 +106,8 @@ def test_nor_where_a_command_hides_in_another_place(place, tmp_path):
 def _bombs():
     """Returns {name: content} that is to need much memory, time or stack."""
     double = b"".join(b"h%ch%c\x86q%c0" % (i, i, i + 1) for i in range(60))
+    pairs = b"".join(_number(i) + b"N\x86" for i in range(50000))
+    size, made = b"ctorch\nSize\nh\x00\x85R", ORDERED + b"h\x00\x85R"
     return {
         "a text of 4 GiB": b"X\xff\xff\xff\xff",
         "a text of 2 EiB": b"\x8d" + struct.pack("<Q", 1 << 61),
@@ -114,6 +116,12 @@ def _bombs():
         "lists 50,000 deep": b"]" * 50000 + b"a" * 49999,
         "dicts 20,000 deep": (b"}" + _text("a")) * 20000 + b"N" + b"s" * 20000,
         "a list in itself": b"]q\x00h\x00a",
+        "a list 140,000 times in itself": b"]q\x00(" + b"h\x00" * 140000 + b"e",
+        "sizes of a list of 140,000": b"](%seq\x000](%se" % (b"N" * 140000, size * 12000),
+        "dicts of 50,000 pairs": b"](%seq\x000](%se" % (pairs, made * 300),
+        "100,000 long names": (
+            b"}" + _text("a" * 990) + b"](" + GOOD + b"q\x00" + b"h\x00" * 100000 + b"es"
+        ),
         "pairs of pairs": b")q\x000" + double + b"h\x3c",
         "pairs of pairs as key": b"})q\x000" + double + b"h\x3cNs",
         "pairs of pairs as storage": b")q\x000" + double + b"h\x3cQ",
@@ -145,6 +153,18 @@ def test_a_pickle_made_to_fill_the_memory_is_one_sentence(save, bomb, little_mem
     with pytest.raises(UserError) as error:
         pytorch.read(path)
     assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("keys", ["a list", "pairs of pairs", "a number"])
+def test_keys_that_are_no_texts_are_one_sentence(keys, tmp_path):
+    deep = b")q\x000" + b"".join(b"h%ch%c\x86q%c0" % (i, i, i + 1) for i in range(60)) + b"h\x3c"
+    keys = {"a list": b"]", "pairs of pairs": deep, "a number": _number(0)}[keys]
+    path = _stream(tmp_path / "x.pt", _dict(x=GOOD), {"0": VALUES})
+    whole = _content(path).replace(b"](" + _text("0") + b"e", b"](" + keys + b"e")
+    with open(path, "wb") as file:
+        file.write(whole)
+    with pytest.raises(UserError, match="its list of storages does not fit"):
+        pytorch.read(path)
 
 
 def test_a_great_number_for_the_memo_costs_nothing(save, little_memory, tmp_path):

@@ -4,7 +4,7 @@
 The reference implementation's numbers are looked for beside the repository, in ../shared/reference.
 """
 
-import argparse
+import functools
 import json
 import os
 import re
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from conftest import TOOLS
+from test_weights_files import _assert_equal, _read_checkpoint, _run_command
 
 from harness.errors import UserError
 from harness.options import PlatformOptions
@@ -27,6 +28,7 @@ from tools.weights import pix2pix as published
 ROOT = os.path.dirname(TOOLS)
 REFERENCE = os.path.join(os.path.dirname(ROOT), "shared", "reference")
 CPU = devices.Device("cpu", "", PlatformOptions(), 1)
+_run = functools.partial(_run_command, published)
 NORM = "generator/encoder_8/batch_normalization/"
 OLD = [("conv2d/kernel", "conv/filter"), ("conv2d_transpose/kernel", "deconv/filter")]
 OLD += [("batch_normalization/beta", "batchnorm/offset")]
@@ -63,24 +65,6 @@ def _whole(arrays, step=42):
     extra["discriminator_train/discriminator/layer_1/conv2d/kernel/Adam"] = kernel
     extra["generator_loss/add/ExponentialMovingAverage"] = kernel[0]
     return dict(arrays, **extra)
-
-
-def _run(capsys, *words):
-    parser = argparse.ArgumentParser()
-    published.add_arguments(parser)
-    assert published.run(parser.parse_args([str(word) for word in words])) == 0
-    return capsys.readouterr().out.splitlines()
-
-
-def _read(path):
-    reader = tf.train.NewCheckpointReader(str(path))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-
-
-def _assert_equal(mine, theirs):
-    assert set(mine) == set(theirs)
-    for name in theirs:
-        np.testing.assert_array_equal(mine[name], theirs[name], name)
 
 
 def _translate(checkpoint, conditions):
@@ -124,7 +108,7 @@ def test_the_command_converts_a_checkpoint_and_names_what_it_left(theirs, tmp_pa
         assert word in lines[2]
     assert lines[3].startswith("needs --legacy_bottleneck_norm=True")
     assert not any("--which_direction" in line for line in lines[3:])
-    _assert_equal(_read(checkpoint), arrays)
+    _assert_equal(_read_checkpoint(checkpoint), arrays)
 
 
 def test_there_and_back_is_the_same_bit_for_bit(theirs, tmp_path, capsys):
@@ -134,7 +118,7 @@ def test_there_and_back_is_the_same_bit_for_bit(theirs, tmp_path, capsys):
     back = tmp_path / "back"
     lines = _run(capsys, ours, "--output", back, "--to_published")
     assert lines[3].startswith("needs their --mode=export")
-    whole = _read(back / "model-42")
+    whole = _read_checkpoint(back / "model-42")
     gammas = [name[: -len("gamma")] for name in arrays if name.endswith("gamma")]
     assert len(whole) == len(arrays) + 2 * len(gammas) + 1
     assert whole["global_step"] == 42

@@ -5,8 +5,8 @@ The numbers are looked for beside the repository, in ../shared/reference; withou
 agreement is skipped.
 """
 
-import argparse
 import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from conftest import TOOLS
+from test_weights_files import _assert_equal, _read_checkpoint, _run_command
 
 from harness.errors import UserError
 from harness.options import PlatformOptions
@@ -29,6 +30,7 @@ ROOT = os.path.dirname(TOOLS)
 FILE = os.path.join(os.path.dirname(ROOT), "shared", "reference", "stargan.npz")
 FIVE = "Black_Hair Blond_Hair Brown_Hair Male Young"
 CPU = devices.Device("cpu", "", PlatformOptions(), 1)
+_run = functools.partial(_run_command, stargan)
 SMALL = Config(
     image_size=64,
     batch_size=2,
@@ -65,24 +67,6 @@ def _save(folder, arrays, step=7):
         paths.append(str(folder / ("%d-%s.ckpt" % (step, network))))
         pytorch.write(paths[-1], part)
     return paths
-
-
-def _run(capsys, *words):
-    parser = argparse.ArgumentParser()
-    stargan.add_arguments(parser)
-    assert stargan.run(parser.parse_args([str(word) for word in words])) == 0
-    return capsys.readouterr().out.splitlines()
-
-
-def _read(path):
-    reader = tf.train.NewCheckpointReader(str(path))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-
-
-def _assert_equal(mine, theirs):
-    assert set(mine) == set(theirs)
-    for name in theirs:
-        np.testing.assert_array_equal(mine[name], theirs[name], name)
 
 
 def _translate(checkpoint, pictures, labels):
@@ -146,7 +130,7 @@ def test_the_command_goes_there_and_back_bit_for_bit(tmp_path, capsys):
     for word in ("--g_conv_dim=4", "--g_repeat_num=2", "--d_repeat_num=3", "--image_size=32", FIVE):
         assert word in lines[2]
     assert lines[3].startswith("needs no switch: ")
-    _assert_equal(_read(checkpoint), ours)
+    _assert_equal(_read_checkpoint(checkpoint), ours)
     lines = _run(capsys, checkpoint, "--output", tmp_path / "back", "--to_published")
     assert lines[-1].startswith("needs 5 labels")
     for network in ("G", "D"):
@@ -182,7 +166,7 @@ def test_weights_for_bgr_become_weights_for_rgb(tmp_path, capsys):
     wanted = _compute(ours, pictures[..., ::-1], labels)[..., ::-1]
     np.testing.assert_allclose(fakes, wanted, atol=1e-5)
     assert np.abs(fakes - _compute(ours, pictures, labels)).max() > 0.05
-    turned = _read(checkpoint / "model-200000")
+    turned = _read_checkpoint(checkpoint / "model-200000")
     first = "D/conv_0/conv2d/kernel"
     np.testing.assert_array_equal(turned[first], ours[first][:, :, ::-1])
     _assert_equal(stargan.turn_colours(turned), ours)
@@ -246,7 +230,7 @@ def test_a_generator_alone_and_a_folder_in_use(tmp_path, capsys):
     paths, out = _save(tmp_path, maps.to_pytorch(_ours())), tmp_path / "out"
     lines = _run(capsys, paths[0], "--output", out)
     assert lines[-2].startswith("needs --image_size of their training")
-    assert all(name.startswith("G/") for name in _read(out / "checkpoint" / "model-7"))
+    assert all(name.startswith("G/") for name in _read_checkpoint(out / "checkpoint" / "model-7"))
     before = sorted(os.listdir(str(out / "checkpoint")))
     with pytest.raises(UserError, match=r"holds config\.json, labels\.json.* choose another"):
         _run(capsys, *paths, "--output", out)

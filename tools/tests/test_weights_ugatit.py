@@ -4,7 +4,8 @@
 What networks with such weights compute is tested in test_numbers_ugatit.py.
 """
 
-import argparse
+import errno
+import functools
 import importlib.util
 import os
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import TOOLS
+from test_weights_files import _run_command
 
 if importlib.util.find_spec("mindspore") is None:
     pytest.skip("needs MindSpore, which is not installed here", allow_module_level=True)
@@ -31,6 +33,7 @@ from ugatit.serving import Translator
 
 ROOT = os.path.dirname(TOOLS)
 WEIGHTS = os.path.join(os.path.dirname(ROOT), "shared", "reference", "ugatit_light_weights.npz")
+_run = functools.partial(_run_command, published)
 
 
 def _shapes(network, depth, ch=4, light=True):
@@ -56,13 +59,6 @@ def _save_npz(path, **found):
     flat = {"%s/%s" % (network, k): v for network, a in found.items() for k, v in a.items()}
     np.savez(str(path), **flat)
     return str(path)
-
-
-def _run(capsys, *words):
-    parser = argparse.ArgumentParser()
-    published.add_arguments(parser)
-    assert published.run(parser.parse_args([str(word) for word in words])) == 0
-    return capsys.readouterr().out.splitlines()
 
 
 def _load(folder, network, dataset="selfie2anime"):
@@ -265,6 +261,39 @@ def test_a_wrong_tensor_is_named_and_nothing_is_written(change, message, tmp_pat
     with pytest.raises(UserError, match=message):
         _run(capsys, source, "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_training_that_is_there_stays_as_it_is(tmp_path, capsys):
+    source = _save_npz(tmp_path / "some.npz", genA2B=_random("genA2B", 2))
+    folder = tmp_path / "results" / "selfie2anime"
+    folder.mkdir(parents=True)
+    for name in ("selfie2anime_genA2B_params_latest.ckpt", "loss.jsonl"):
+        (folder / name).write_bytes(b"its own " + name.encode())
+        with pytest.raises(UserError, match=r"results/selfie2anime holds .* another --output"):
+            _run(capsys, source, "--output", tmp_path / "results")
+        assert (folder / name).read_bytes() == b"its own " + name.encode()
+        assert os.listdir(str(folder)) == [name]
+        os.remove(str(folder / name))
+    _run(capsys, source, "--output", tmp_path / "results")
+    assert os.listdir(str(tmp_path / "results")) == ["selfie2anime"]
+
+
+def test_a_disk_that_is_full_at_the_third_network_leaves_nothing(tmp_path, capsys, monkeypatch):
+    written, save = [], ms.save_checkpoint
+
+    def fills(values, path):
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "no space", path)
+        written.append(path)
+        save(values, path)
+
+    found = {n: _random(n, 3, seed=i) for i, n in enumerate(["genA2B", "genB2A", "disLA", "disLB"])}
+    source = _save_npz(tmp_path / "some.npz", **found)
+    monkeypatch.setattr(ms, "save_checkpoint", fills)
+    with pytest.raises(OSError, match="no space"):
+        _run(capsys, source, "--output", tmp_path / "out")
+    assert len(written) == 2
+    assert os.listdir(str(tmp_path / "out")) == []
 
 
 def test_networks_of_two_trainings_do_not_mix(tmp_path, capsys):

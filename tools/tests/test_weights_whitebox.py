@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published White-box generator: every form of it gives the same arrays, and our graph's."""
 
-import argparse
+import functools
 import os
 import subprocess
 import sys
@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from conftest import TOOLS
+from test_weights_files import _run_command
 
 from harness.errors import UserError
 from tools.weights import whitebox as published
 from whitebox import generators, networks
 
 ROOT = os.path.dirname(TOOLS)
+_run = functools.partial(_run_command, published)
 SHARED = os.path.join(os.path.dirname(ROOT), "shared", "data", "whitebox")
 INDEX = os.path.join(SHARED, "saved_models")
 PUBLISHED = os.path.join(SHARED, "whitebox_generator_33999_from_tflite.npz")
@@ -31,13 +33,6 @@ def _assert_equal(mine, theirs):
     for name in mine:
         assert mine[name].dtype == np.float32
         np.testing.assert_array_equal(mine[name], theirs[name])
-
-
-def _run(capsys, *words):
-    parser = argparse.ArgumentParser()
-    published.add_arguments(parser)
-    assert published.run(parser.parse_args([str(word) for word in words])) == 0
-    return capsys.readouterr().out.splitlines()
 
 
 def test_a_bundle_that_tensorflow_wrote_reads_without_tensorflow(tmp_path, monkeypatch, capsys):

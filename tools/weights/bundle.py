@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays -> the files of a run: a TensorFlow checkpoint and its settings, all or nothing."""
+"""Arrays -> the files of a run: a TensorFlow checkpoint and its settings."""
 
-import contextlib
 import os
 import re
-import shutil
 from typing import Dict, Sequence
 
 import numpy as np
@@ -18,7 +16,7 @@ from tools.weights.graphs import checkpoint_prefix
 
 
 def write(path: str, arrays: Dict[str, np.ndarray]) -> None:
-    """Writes `path`.index and `path`.data-00000-of-00001 into a folder from `new_folder`.
+    """Writes `path`.index and `path`.data-00000-of-00001 into a folder from `outputs.new_folder`.
 
     Args:
       path: as `tf.train.Saver.restore` takes it.
@@ -36,27 +34,6 @@ def write(path: str, arrays: Dict[str, np.ndarray]) -> None:
         except tf.errors.OpError as error:
             text = "cannot write %s: %s; free space or choose another place"
             raise UserError(text % (path, str(error).splitlines()[0])) from error
-
-
-@contextlib.contextmanager
-def new_folder(folder: str):
-    """Yields a hidden folder that becomes `folder` when the block succeeds, else is removed.
-
-    Raises:
-      UserError: if `folder` holds anything, which would be mixed with what is written.
-    """
-    folder = os.path.abspath(folder)
-    there = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    if there:
-        text = "%s holds %s already; choose another --output"
-        raise UserError(text % (folder, ", ".join(there[:3]) + (" ..." if len(there) > 3 else "")))
-    hidden = os.path.join(os.path.dirname(folder), ".saving-%d" % os.getpid())
-    os.makedirs(hidden)
-    try:
-        yield hidden
-        os.replace(hidden, folder)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def write_settings(folder: str, config, known: Sequence[str], source: str) -> None:

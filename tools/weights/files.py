@@ -5,7 +5,6 @@ The kind is found in the content, not in the file's name. All arrays together ma
 a file cannot declare much more than it holds.
 """
 
-import io
 import os
 import re
 from typing import Dict, List, Tuple
@@ -13,7 +12,7 @@ from typing import Dict, List, Tuple
 import numpy as np
 
 from harness.errors import UserError
-from tools.weights import graphs, matconvnet, mindspore_file, pytorch, torch_files
+from tools.weights import graphs, matconvnet, mindspore_file, npz, pytorch, torch_files, values
 from tools.weights.archives import Archive
 from tools.weights.limits import told
 
@@ -24,11 +23,6 @@ Description = List[Tuple[str, Tuple[int, ...], str]]
 
 _SAFE = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "?"}
 _SAFE.update({"%s%d" % (s, 8 * n): "<%s%d" % (s.lower(), n) for s in "IU" for n in (1, 2, 4, 8)})
-_LONGEST_HEADER = 4096
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 _OTHERS = {
     b"\x89HDF": "an HDF5 file (Keras, or MATLAB 7.3)",
     b"\x93NUMPY": "a single array; an .npz has names",
@@ -58,6 +52,8 @@ def kind(path: str) -> str:
     if start.startswith(b"PK"):
         with Archive(path) as archive:
             names = archive.names()
+        if not names:
+            raise UserError("%s is a zip file with nothing in it; get the file again" % path)
         return NPZ if all(name.endswith(".npy") for name in names) else PYTORCH
     if start.startswith(b"MATLAB 5.0 MAT-file"):
         return MAT
@@ -104,44 +100,6 @@ def ends(path: str) -> Dict[str, List[str]]:
     return reader(path) if reader else {}
 
 
-def _npz_header(archive, path, name):
-    """Returns (dtype, shape, order, bytes of the header) of an entry, checked against its size."""
-    stream = io.BytesIO(archive.read(name, _LONGEST_HEADER))
-    with told(path):
-        version = np.lib.format.read_magic(stream)
-        if version not in _HEADERS:
-            raise ValueError("%s has a header of version %d.%d" % (name, *version))
-        shape, is_fortran, dtype = _HEADERS[version](stream)
-    if dtype.kind not in "biufc" or any(size < 0 for size in shape):
-        text = "%s: %s is no array of numbers (pickled objects are not read)"
-        raise UserError(text % (path, name))
-    declared = dtype.itemsize
-    for size in shape:
-        declared *= size
-    if stream.tell() + declared != archive.size(name):
-        text = "%s is damaged: %s has the shape %s and %d bytes"
-        raise UserError(text % (path, name, shape, archive.size(name) - stream.tell()))
-    return dtype, shape, "F" if is_fortran else "C", stream.tell()
-
-
-def _describe_npz(path):
-    with Archive(path) as archive:
-        headers = {name: _npz_header(archive, path, name) for name in archive.names()}
-    return [(name[: -len(".npy")], shape, d.name) for name, (d, shape, _, _) in headers.items()]
-
-
-def _read_npz(path):
-    arrays = {}
-    with Archive(path) as archive:
-        headers = {name: _npz_header(archive, path, name) for name in archive.names()}
-        for name, (dtype, shape, order, start) in headers.items():
-            with told(path):
-                values = np.frombuffer(archive.read(name), np.uint8)[start:].copy().view(dtype)
-                array = values.astype(dtype.newbyteorder("="), copy=False)
-                arrays[name[: -len(".npy")]] = array.reshape(shape, order=order)
-    return arrays
-
-
 def _safetensors(path):
     """Returns [(name, entry)], sorted; an entry has "shape", "dtype" and "data"."""
     try:
@@ -152,9 +110,16 @@ def _safetensors(path):
     with told(path), open(path, "rb") as file:
         content = file.read()
     try:
-        return sorted(deserialize(content), key=lambda item: item[0])
+        entries = sorted(deserialize(content), key=lambda item: item[0])
     except SafetensorError as error:
         raise UserError("%s is damaged or no safetensors: %s" % (path, error)) from error
+    if not entries:
+        raise UserError("%s holds no tensors; get the file again" % path)
+    for name, entry in entries:
+        if entry["dtype"] not in _SAFE:
+            text = "%s: %s has the type %s; what is read: %s"
+            raise UserError(text % (path, name, entry["dtype"], ", ".join(sorted(_SAFE))))
+    return entries
 
 
 def _describe_safetensors(path):
@@ -165,28 +130,23 @@ def _describe_safetensors(path):
 
 
 def _safe_name(code):
-    if code == "BF16":
-        return "bfloat16"
-    return np.dtype(_SAFE[code]).name if code in _SAFE else code
+    return "bfloat16" if code == "BF16" else np.dtype(_SAFE[code]).name
 
 
 def _read_safetensors(path):
     arrays = {}
     for name, entry in _safetensors(path):
-        if entry["dtype"] not in _SAFE:
-            text = "%s: %s has the type %s; what is read: %s"
-            raise UserError(text % (path, name, entry["dtype"], ", ".join(sorted(_SAFE))))
-        values = np.frombuffer(entry["data"], _SAFE[entry["dtype"]])
+        array = np.frombuffer(entry["data"], _SAFE[entry["dtype"]])
         if entry["dtype"] == "BF16":
-            values = (values.astype(np.uint32) << 16).view(np.float32)
-        arrays[name] = values.reshape(entry["shape"])
+            array = values.from_bfloat16(array)
+        arrays[name] = array.reshape(entry["shape"])
     return arrays
 
 
 _READERS = {
     PYTORCH: pytorch.read,
     SAFETENSORS: _read_safetensors,
-    NPZ: _read_npz,
+    NPZ: npz.read,
     MAT: matconvnet.read,
     CHECKPOINT: graphs.read_bundle,
     GRAPH: graphs.read_graph,
@@ -196,7 +156,7 @@ _READERS = {
 _DESCRIBERS = {
     PYTORCH: pytorch.describe,
     SAFETENSORS: _describe_safetensors,
-    NPZ: _describe_npz,
+    NPZ: npz.describe,
     MAT: matconvnet.describe,
     CHECKPOINT: graphs.describe_bundle,
     GRAPH: graphs.describe_graph,

@@ -11,14 +11,20 @@ import numpy as np
 
 from harness.errors import UserError
 from tools.weights.limits import check_declared, first_line, told
+from tools.weights.values import count
 
 Description = List[Tuple[str, Tuple[int, ...], str]]
 _ENDING = re.compile(r"\.(index|data-\d{5}-of-\d{5}|meta)$")
 
 
+def without_ending(path: str) -> str:
+    """Returns the name of the TensorFlow checkpoint that the file `path` would be of."""
+    return _ENDING.sub("", path)
+
+
 def checkpoint_prefix(path: str) -> Optional[str]:
     """Returns the TensorFlow checkpoint that `path`, with or without an ending, belongs to."""
-    prefix = _ENDING.sub("", path)
+    prefix = without_ending(path)
     return prefix if os.path.isfile(prefix + ".index") else None
 
 
@@ -55,7 +61,7 @@ def _bundle(path):
         for name in sorted(shapes)
         if types[name].base_dtype != tf.string
     }
-    declared = sum(_count(shape) * dtype.size for shape, dtype in held.values())
+    declared = sum(count(shape) * dtype.size for shape, dtype in held.values())
     there = sum(map(os.path.getsize, glob.glob(glob.escape(prefix) + ".data-*")))
     if declared > there:
         text = "%s is cut off or damaged: its values have %d bytes, its .data files %d"
@@ -80,13 +86,6 @@ def read_bundle(path: str) -> Dict[str, np.ndarray]:
 def describe_bundle(path: str) -> Description:
     """Returns (name, shape, type) of what `read_bundle` returns."""
     return [(name, shape, dtype.name) for name, (shape, dtype) in _bundle(path)[1].items()]
-
-
-def _count(shape):
-    count = 1
-    for size in shape:
-        count *= int(size)
-    return count
 
 
 def _parse(path, message):
@@ -134,7 +133,7 @@ def _graph(path):
         if min(shape, default=0) < 0:
             raise UserError("%s is damaged: %s has the shape %s" % (path, node.name, shape))
         constants[node.name] = (value, shape, dtype)
-        declared += _count(shape) * dtype.size
+        declared += count(shape) * dtype.size
     check_declared(path, declared)
     return graph.node, constants
 

@@ -11,6 +11,7 @@ import numpy as np
 from tools.digests import digest_file
 from tools.weights import files, graphs
 from tools.weights.limits import told
+from tools.weights.values import count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +44,7 @@ def contents(path: str) -> Dict:
     ]
     for one in tensors:
         one["bytes"] = _bytes(one["shape"], one["type"])
-    values = sum(_count(one["shape"]) for one in tensors)
+    values = sum(count(one["shape"]) for one in tensors)
     content = {"kind": kind, "files": [_file(part) for part in _parts(path, kind)]}
     content.update(tensors=tensors, values=values, **files.ends(path))
     return content
@@ -69,16 +70,9 @@ def _file(path):
         return {"file": path, "bytes": os.path.getsize(path), "sha256": digest_file(path)}
 
 
-def _count(shape):
-    count = 1
-    for size in shape:
-        count *= size
-    return count
-
-
 def _bytes(shape, dtype):
     try:
-        return _count(shape) * (2 if dtype == "bfloat16" else np.dtype(dtype).itemsize)
+        return count(shape) * (2 if dtype == "bfloat16" else np.dtype(dtype).itemsize)
     except TypeError:
         return None
 

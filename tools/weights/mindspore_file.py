@@ -13,6 +13,7 @@ from typing import Dict, List, Tuple
 import numpy as np
 
 from tools.weights.limits import told
+from tools.weights.values import count, from_bfloat16
 
 _TYPES = {"Bool": "?", "Float16": "<f2", "Float32": "<f4", "Float64": "<f8", "BFloat16": "<u2"}
 for _bits in (8, 16, 32, 64):
@@ -61,7 +62,7 @@ def _mapped(file):
 def _array(content, shape, kind, pieces):
     array = np.frombuffer(b"".join(content[a:b] for a, b in pieces), _TYPES[kind])
     if kind == "BFloat16":
-        array = (array.astype(np.uint32) << 16).view(np.float32)
+        array = from_bfloat16(array)
     return array.reshape(shape)
 
 
@@ -95,9 +96,7 @@ def _checked(name, shape, kind, pieces):
     size, wanted = sum(b - a for a, b in pieces), np.dtype(_TYPES[kind]).itemsize
     if shape == (0,) and size == wanted:
         shape = ()  # how a number may be written
-    for length in shape:
-        wanted *= length
-    if size != wanted:
+    if size != wanted * count(shape):
         raise ValueError("%s has the shape %s and %d bytes" % (name, shape, size))
     return shape, kind, pieces
 

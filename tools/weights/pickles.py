@@ -8,7 +8,8 @@ The operations and how their arguments are stored come from the standard library
 import pickletools
 from typing import BinaryIO, Callable, Dict, Optional
 
-MOST_OPERATIONS = 300000  # some 10,000 tensors
+MOST_OPERATIONS = 300000  # some 7,000 tensors
+_MOST_GIVEN = 600000  # values in the arguments of all calls, which a call may copy
 _IGNORED = ("PROTO", "FRAME")
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list}
@@ -70,7 +71,7 @@ class _Machine:
 
     def __init__(self, known, persistent):
         self._known, self._persistent = known, persistent
-        self._stack, self._below, self._memo = [], [], {}
+        self._stack, self._below, self._memo, self._given = [], [], {}, 0
         self._methods = {
             "MARK": self._mark,
             "POP": self.pop,
@@ -152,6 +153,9 @@ class _Machine:
             raise TypeError("a call of something that is not a function")
         if function.call is None:
             raise TypeError("a call of %s" % function.name)
+        self._given += sum(len(one) for one in arguments if type(one) in (list, tuple))
+        if self._given > _MOST_GIVEN:
+            raise RefusedError("gives the calls in its pickle more than %d values" % _MOST_GIVEN)
         self._push(function.call(*arguments))
 
     def _leave_out_state(self):

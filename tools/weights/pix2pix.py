@@ -16,7 +16,7 @@ from harness.errors import UserError
 from harness.files import read_json, write_json, write_text
 from pix2pix import networks
 from pix2pix.config import Config
-from tools.weights import audit, bundle, files
+from tools.weights import audit, bundle, files, outputs
 from tools.weights.audit import Arrays
 from tools.weights.graphs import checkpoint_prefix
 
@@ -69,7 +69,7 @@ def run(arguments) -> int:
     values.update(_told_beside(path))
     config = Config(dataset_name=arguments.dataset, **values)
     folder = os.path.join(arguments.output, os.path.basename(config.run_folder))
-    with bundle.new_folder(folder) as hidden:
+    with outputs.new_folder(folder) as hidden:
         bundle.write_settings(hidden, config, list(values), path)
         bundle.write(os.path.join(hidden, "pix2pix.model-%d" % step), ours)
     options = audit.options_line(values) + " (config.json has them)"
@@ -202,7 +202,7 @@ def _to_published(output, ours, left_out, step, source) -> int:
     if "which_direction" in config.get("options", {}):
         told["which_direction"] = config["options"]["which_direction"]
     name = "model-%d" % step
-    with bundle.new_folder(output) as hidden:
+    with outputs.new_folder(output) as hidden:
         bundle.write(os.path.join(hidden, name), theirs)
         write_json(os.path.join(hidden, OPTIONS_FILE), told)
         write_text(os.path.join(hidden, "checkpoint"), 'model_checkpoint_path: "%s"\n' % name)

@@ -12,6 +12,7 @@ from harness.files import atomic_path
 from tools.weights import torch_files
 from tools.weights.limits import told
 from tools.weights.torch_files import Tensor
+from tools.weights.values import count
 
 _MOST_PARTS, _DEEPEST, _LONGEST_NAME, _MOST_AXES = 300000, 50, 1000, 32
 _EXPANDED = 1 << 20  # values that a tensor may have although its storage has fewer
@@ -56,10 +57,9 @@ def _array(file, tensor):
 
 def _tensors(file):
     """Returns {name: Tensor} of a file's content, each checked against its storage."""
-    found, waiting, parts = {}, [("", file.content, 0)], 0
-    while waiting:
-        name, value, depth = waiting.pop()
-        parts += 1
+    found, parts = {}, 0
+    for name, value, depth in _parts(file.path, "", file.content, ()):
+        parts += 1 + len(name) // 100  # a long name counts more, as many would fill the memory
         if depth > _DEEPEST or parts > _MOST_PARTS or len(name) > _LONGEST_NAME:
             text = "%s is nested too deeply, has too many parts or too long names: %.50s..."
             raise UserError(text % (file.path, name))
@@ -70,13 +70,24 @@ def _tensors(file):
             if name in found:
                 raise UserError("%s has two tensors %s" % (file.path, name))
             found[name] = value
-        elif type(value) in (dict, list, tuple):
-            items = list(value.items() if type(value) is dict else enumerate(value))
-            start = name + "/" if depth else ""
-            waiting += [(start + str(key), part, depth + 1) for key, part in reversed(items)]
     if not found or "" in found:
         raise UserError("%s holds no tensors in dicts or lists" % file.path)
     return found
+
+
+def _parts(path, name, value, around):
+    """Yields (name, part, depth) of a value and of all in it; `around` are the containers it is in.
+
+    Nothing is collected: whoever stops has made no more names than were asked for.
+    """
+    yield name, value, len(around)
+    if type(value) not in (dict, list, tuple):
+        return
+    if any(value is one for one in around):
+        raise UserError("%s is damaged: it has a part that is inside itself" % path)
+    start = name + "/" if around else ""
+    for key, part in value.items() if type(value) is dict else enumerate(value):
+        yield from _parts(path, start + str(key), part, around + (value,))
 
 
 def _problem(tensor):
@@ -87,15 +98,12 @@ def _problem(tensor):
         return "has %d axes and %d strides" % (len(shape), len(strides))
     if any(type(number) is not int or not 0 <= number < 1 << 60 for number in numbers):
         return "has an offset, a shape or strides that are no numbers from 0 on"
-    count = storage.view[1] if storage.view else storage.count
+    there = storage.view[1] if storage.view else storage.count
     last = offset + sum((size - 1) * step for size, step in zip(shape, strides))
-    if 0 not in shape and last >= count:
-        return "reaches to value %d of a storage of %d" % (last, count)
-    values = 1
-    for size in shape:
-        values *= size
-    if values > count + _EXPANDED:
-        return "would be %d values made of %d" % (values, count)
+    if 0 not in shape and last >= there:
+        return "reaches to value %d of a storage of %d" % (last, there)
+    if count(shape) > there + _EXPANDED:
+        return "would be %d values made of %d" % (count(shape), there)
     return None
 
 

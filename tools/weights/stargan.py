@@ -14,7 +14,7 @@ from harness.files import write_json
 from stargan.config import Config
 from stargan.labels import Labelled, Source
 from stargan.serving import LABELS_FILE, describe_sources, label_width
-from tools.weights import audit, bundle, files, pytorch
+from tools.weights import audit, bundle, files, outputs, pytorch
 from tools.weights.audit import Arrays
 from tools.weights.graphs import checkpoint_prefix
 from tools.weights.stargan_maps import Widths, check, from_pytorch, to_pytorch, widths
@@ -68,7 +68,7 @@ def run(arguments) -> int:
     sources = find_sources(found, arguments.selected_attrs, arguments.classes)
     config, known = _settings(found, sources, crop)
     folder = os.path.join(arguments.output, "checkpoint")
-    with bundle.new_folder(folder) as hidden:
+    with outputs.new_folder(folder) as hidden:
         bundle.write_settings(hidden, config, known, " ".join(paths))
         write_json(os.path.join(hidden, LABELS_FILE), describe_sources(sources))
         bundle.write(os.path.join(hidden, "model-%d" % step), arrays)
@@ -170,7 +170,7 @@ def _to_published(path, output, step) -> int:
         raise UserError("%s: --to_published takes a checkpoint of ours, model-N" % path)
     arrays, left_out = _ours(path)
     theirs, written = to_pytorch(arrays), {}
-    with bundle.new_folder(output) as hidden:
+    with outputs.new_folder(output) as hidden:
         for network in ("G", "D"):
             part = {k[2:]: array for k, array in theirs.items() if k[0] == network}
             if part:

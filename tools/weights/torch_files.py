@@ -14,7 +14,7 @@ from typing import NamedTuple, Optional, Tuple
 import numpy as np
 
 from harness.errors import UserError
-from tools.weights import pickles
+from tools.weights import pickles, values
 from tools.weights.archives import Archive
 from tools.weights.limits import told
 
@@ -141,10 +141,10 @@ class _File:
         whole = storage._replace(view=None)
         if whole not in self._arrays:
             with told(self.path):
-                values = np.frombuffer(self._bytes(whole), whole.dtype(self.byte_order))
+                array = np.frombuffer(self._bytes(whole), whole.dtype(self.byte_order))
             if whole.kind == "BFloat16":
-                values = (values.astype(np.uint32) << 16).view(np.float32)
-            self._arrays[whole] = values.astype(values.dtype.newbyteorder("="), copy=False)
+                array = values.from_bfloat16(array)
+            self._arrays[whole] = array.astype(array.dtype.newbyteorder("="), copy=False)
         first, count = storage.view or (0, storage.count)
         return self._arrays[whole][first : first + count]
 
@@ -204,7 +204,8 @@ class _Stream(_File):
     def _find(self, file, position, keys):
         """Returns {key: position of the values} and checks that all are there."""
         storages = {storage.key: storage for storage in self._storages}
-        if set(keys) != set(storages) or len(keys) != len(set(self._storages)):
+        right = all(type(key) is str for key in keys)  # before any is hashed
+        if not right or set(keys) != set(storages) or len(keys) != len(set(self._storages)):
             raise UserError("%s is damaged: its list of storages does not fit" % self.path)
         size, places = os.path.getsize(self.path), {}
         for key in keys:

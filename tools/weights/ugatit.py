@@ -3,7 +3,8 @@
 
 Published are one .pt of six networks, an .npz with names such as genA2B/DownBlock.1.weight, or one
 .ckpt of MindSpore for each network. The result is a folder that train.py, eval.py and export.py
-take as --output_path or --load_path; networks that are not there are left out.
+take as --output_path or --load_path; networks that are not there are left out. OUTPUT/DATASET must
+be empty or not there, so that no training's own weights are lost; a published .pt is replaced.
 """
 
 import os
@@ -14,7 +15,7 @@ import mindspore as ms
 
 from harness.errors import UserError
 from harness.files import read_json
-from tools.weights import audit, files, pytorch
+from tools.weights import audit, files, outputs, pytorch
 from tools.weights.audit import Arrays
 from tools.weights.ugatit_maps import convert, settings, to_published
 from ugatit import networks
@@ -46,19 +47,23 @@ def run(arguments) -> int:
     """Converts what the command line names.
 
     Raises:
-      UserError: if the files are no such weights or the output cannot be written.
+      UserError: if the files are no such weights, or OUTPUT/DATASET holds anything.
     """
+    folder = os.path.join(arguments.output, arguments.dataset)
+    if not arguments.to_published:
+        outputs.check_free(folder)
     found, rest = read(arguments.published)
     if arguments.to_published:
         return _to_published(arguments, found, rest)
     converted = {network: convert(network, arrays) for network, arrays in found.items()}
     line, written = options_line(found), {}
-    for network, (arrays, unused) in converted.items():
-        name = "%s_%s_params_latest.ckpt" % (arguments.dataset, network)
-        path = os.path.join(arguments.output, arguments.dataset, name)
-        write_parameters(path, {n: ms.Tensor(array) for n, array in arrays.items()})
-        written[path] = arrays
-        rest += ["%s/%s" % (network, name) for name in unused]
+    with outputs.new_folder(folder) as hidden:
+        for network, (arrays, unused) in converted.items():
+            name = "%s_%s_params_latest.ckpt" % (arguments.dataset, network)
+            tensors = {n: ms.Tensor(array) for n, array in arrays.items()}
+            write_parameters(os.path.join(hidden, name), tensors)
+            written[os.path.join(folder, name)] = arrays
+            rest += ["%s/%s" % (network, own) for own in unused]
     variant = settings(*next(iter(found.items())))["variant"]
     notes = ["--variant=%s: %s" % (variant, SWITCHES[variant])]
     audit.print_report(written, rest, line, notes)

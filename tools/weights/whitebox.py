@@ -3,12 +3,11 @@
 
 Our names and axes are those of the bundle, so both directions change the format only. A bundle can
 be read without TensorFlow: its data file holds the 36 float32 tensors one after the other, sorted
-by name, and nothing else.
+by name, and nothing else. What stood at the --output is replaced.
 """
 
 import importlib.util
 import os
-import re
 from typing import Dict, List, Tuple
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from harness.errors import UserError
 from harness.files import atomic_path
 from tools.weights import audit, files
+from tools.weights.graphs import without_ending
 
 ENDING = ".data-00000-of-00001"
 # name, size of the kernel, channels in and out
@@ -32,7 +32,6 @@ _CONVOLUTIONS = [
     ("Conv_9", 7, 32, 3),
 ]
 _CONVOLUTIONS += [("block_%d/conv%d" % (i, j), 3, 128, 128) for i in range(4) for j in (1, 2)]
-_BUNDLE_FILES = re.compile(r"\.(index|data-\d+-of-\d+)$")
 
 
 def shapes() -> Dict[str, Tuple[int, ...]]:
@@ -50,7 +49,7 @@ def from_bundle(path: str) -> audit.Arrays:
     Raises:
       UserError: if the file has another size, or values that are not finite.
     """
-    path = _BUNDLE_FILES.sub("", path) + ENDING
+    path = without_ending(path) + ENDING
     if not os.path.isfile(path):
         raise UserError("there is no %s; give the checkpoint with its data file" % path)
     count = sum(int(np.prod(shape)) for shape in shapes().values())
@@ -76,7 +75,7 @@ def read(path: str) -> Tuple[audit.Arrays, List[str]]:
       UserError: if the file is missing or damaged, lacks a tensor, or has one of another shape or
         with values that are not finite.
     """
-    prefix = _BUNDLE_FILES.sub("", path)
+    prefix = without_ending(path)
     has_index = os.path.isfile(prefix + ".index") and importlib.util.find_spec("tensorflow")
     if os.path.isfile(prefix + ENDING) and not has_index:
         return from_bundle(path), []
