@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frozen TensorFlow graphs made faster, without another result."""
+"""Frozen TensorFlow graphs: imported, and made faster without another result."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+
+from harness.errors import UserError
 
 NORM = "BatchNormWithGlobalNormalization"  # the operation of 2015
 PASSED = ("CheckNumerics", "Identity")  # what a network that is only used can do without
@@ -73,3 +75,27 @@ def _convolution(norm, nodes, inputs):
     node.attr["T"].type = tf.float32.as_datatype_enum
     node.input.extend([norm.name + "/folded", norm.name + "/folded_bias"])
     yield node
+
+
+def import_graph(path: str, graph_def: tf.GraphDef, names, inputs=None) -> list:
+    """Returns the tensors `names` of a graph, added to the default graph.
+
+    Args:
+      path: where it is from, for the message.
+      graph_def: the graph.
+      names: such as "pool_3:0".
+      inputs: {name: tensor} that takes the place of one of its own.
+
+    Raises:
+      UserError: if it does not have these nodes, or cannot be imported.
+    """
+    try:
+        return tf.import_graph_def(graph_def, inputs, names, name="")
+    except ValueError as error:
+        words = (path, ", ".join([*(inputs or {}), *names]), str(error).split("\n")[0])
+        raise UserError("%s does not have the nodes %s: %s" % words) from error
+
+
+def new_session(graph: tf.Graph) -> tf.Session:
+    """Returns a session of a graph; what a GPU cannot do is done on the CPU."""
+    return tf.Session(graph=graph, config=tf.ConfigProto(allow_soft_placement=True))
