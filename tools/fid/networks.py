@@ -13,10 +13,10 @@ import tensorflow.compat.v1 as tf
 
 from harness.errors import UserError
 from tools.digests import digest_file
-from tools.fid import frozen, other_networks
+from tools.fid import frozen
 from tools.fid.features import INCEPTION, Network
 from tools.fid.inception import CONVOLUTIONS, SIDE, WIDTH, Inception, random_weights, shapes
-from tools.fid.other_networks import Interface
+from tools.fid.other_networks import OPENERS, Interface
 from tools.weights import pytorch
 from tools.weights.graphs import read_definition
 
@@ -58,11 +58,7 @@ def open_file(path: str, interface: Interface) -> Network:
     """
     _check_file("--network", path)
     digest, ending = digest_file(path), os.path.splitext(path)[1].lower()
-    opener = {
-        ".pb": other_networks.open_graph,
-        ".onnx": other_networks.open_onnx,
-        ".mat": other_networks.open_vgg,
-    }.get(ending)
+    opener = OPENERS.get(ending)
     stem = re.sub(r"\W+", "_", os.path.splitext(os.path.basename(path))[0])
     _check_heeded(ending, interface)
     if ending in (".pth", ".pt"):

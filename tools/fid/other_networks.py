@@ -151,3 +151,6 @@ def open_vgg(path: str, interface: Interface) -> Opened:
         features = tf.reduce_mean(x, [1, 2])
     session = frozen.new_session(graph)
     return last, side, lambda x: session.run(features, {images: x})
+
+
+OPENERS = {".pb": open_graph, ".onnx": open_onnx, ".mat": open_vgg}
