@@ -28,6 +28,11 @@ def natural_key(name: str) -> list:
     return [int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", name)]
 
 
+def is_image(name: str) -> bool:
+    """Returns whether a file of this name is taken for a picture: by its ending, not hidden."""
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+
+
 def list_images(folder: str) -> List[str]:
     """Returns the paths of the pictures directly in `folder`, naturally sorted.
 
@@ -36,9 +41,7 @@ def list_images(folder: str) -> List[str]:
     """
     if not os.path.isdir(folder):
         raise ImageError("there is no folder %s; give a folder of pictures" % folder)
-    names = [
-        n for n in os.listdir(folder) if n.lower().endswith(EXTENSIONS) and not n.startswith(".")
-    ]
+    names = [name for name in os.listdir(folder) if is_image(name)]
     if not names:
         raise ImageError("the folder %s holds no picture (%s)" % (folder, " ".join(EXTENSIONS)))
     return [os.path.join(folder, name) for name in sorted(sorted(names), key=natural_key)]

@@ -14,7 +14,7 @@ from typing import List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from harness.errors import UserError
-from harness.images import EXTENSIONS, ImageError, list_images
+from harness.images import ImageError, is_image, list_images
 
 SPLIT_SEED = 1234  # the seed of the published code, which thus keeps the same pictures for testing
 WHOLE_CELEBA = 20000  # from so many rows on, as many are kept as the paper keeps
@@ -183,7 +183,7 @@ def _compare(folder, table, names) -> None:
         text = "%d of %d rows of %s have no picture in %s: %s; add the pictures or remove the rows"
         raise DataError(text % (len(missing), len(names), table, folder, _some(missing)))
     spare = sorted(present.difference(names))
-    unused = [n for n in spare if n.lower().endswith(EXTENSIONS) and not n.startswith(".")]
+    unused = [name for name in spare if is_image(name)]
     if unused:
         text = "%s: %d pictures have no row in %s and are not used: %s"
         print(text % (folder, len(unused), table, _some(unused)), flush=True)

@@ -10,7 +10,7 @@ from typing import List, NamedTuple, Optional, Union
 
 from harness import video
 from harness.errors import UserError
-from harness.images import EXTENSIONS, natural_key
+from harness.images import EXTENSIONS, is_image, natural_key
 from whitebox import pictures
 from whitebox.pictures import FORMATS
 
@@ -94,7 +94,7 @@ def _plan_folder(config, source, output) -> Plan:
         below[:] = sorted((n for n in below if not n.startswith(".")), key=natural_key)
         for file in sorted(files, key=natural_key):
             path = os.path.join(folder, file)
-            if file.lower().endswith(EXTENSIONS) and not file.startswith("."):
+            if is_image(file):
                 place = os.path.join(output, os.path.relpath(folder, source))
                 job = _job_for(config, path, path, file, os.path.normpath(place))
                 if job.target in names:

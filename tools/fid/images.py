@@ -11,7 +11,7 @@ from typing import Callable, Dict, List, NamedTuple
 import numpy as np
 from PIL import Image
 
-from harness.images import EXTENSIONS, ImageError, natural_key, read_image
+from harness.images import EXTENSIONS, ImageError, is_image, natural_key, read_image
 
 BICUBIC = getattr(Image, "Resampling", Image).BICUBIC
 
@@ -47,8 +47,7 @@ def find_images(folder: str) -> List[str]:
             continue
         entered.add(os.path.realpath(place))
         folders[:] = [name for name in folders if not name.startswith(".")]
-        chosen = [n for n in names if n.lower().endswith(EXTENSIONS) and not n.startswith(".")]
-        found += [os.path.join(place, name) for name in chosen]
+        found += [os.path.join(place, name) for name in names if is_image(name)]
     if not found:
         raise ImageError("the folder %s holds no picture (%s)" % (folder, " ".join(EXTENSIONS)))
     return sorted(sorted(found), key=lambda path: natural_key(os.path.relpath(path, folder)))
