@@ -4,7 +4,7 @@
 Features are [N, D] and may lie in a memory map: they are taken a block at a time.
 """
 
-from typing import Callable, Dict, NamedTuple, Tuple
+from typing import Dict, NamedTuple, Tuple
 
 import numpy as np
 
@@ -64,9 +64,7 @@ def frechet_of_few(a: np.ndarray, b: np.ndarray) -> float:
     return float(apart @ apart + sum(np.square(x).sum() for x in rows) - shared)
 
 
-def bootstrap(
-    a: np.ndarray, b: np.ndarray, draws: int, seed: int, each: Callable = lambda _: None
-) -> Tuple[float, float]:
+def bootstrap(a: np.ndarray, b: np.ndarray, draws: int, seed: int) -> Tuple[float, float]:
     """Returns the 2.5 and 97.5 percentiles of the Frechet distance of sets drawn with replacement.
 
     They show how much the distance depends on the choice of pictures; the bias that few pictures
@@ -77,16 +75,14 @@ def bootstrap(
       b: features [N, D].
       draws: how often both sets are drawn.
       seed: of the draws.
-      each: called with the number of each draw.
     """
     rng, values, width = np.random.RandomState(seed), [], a.shape[1]
-    for draw in range(draws):
+    for _ in range(draws):
         chosen = [np.sort(rng.randint(0, len(x), len(x))) for x in (a, b)]
         if max(len(a), len(b)) < width:
             values.append(frechet_of_few(a[chosen[0]], b[chosen[1]]))
         else:
             values.append(frechet(*(collect(_drawn(x, i)) for x, i in zip((a, b), chosen))))
-        each(draw + 1)
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 

@@ -48,7 +48,6 @@ class Stream:
 
     Attributes:
       bad: what is wrong with the pictures that could not be read.
-      waited: seconds that the network waited for pictures.
     """
 
     def __init__(
@@ -62,7 +61,6 @@ class Stream:
         self._network, self._protocol, self._batch_size = network, protocol, batch_size
         self._skip_bad, self._progress = skip_bad, progress
         self.bad: List[str] = []
-        self.waited = 0.0
 
     def __call__(self, paths: List[str]) -> Iterator[np.ndarray]:
         """Yields features float32 [n, D] of the pictures, in their order.
@@ -82,7 +80,6 @@ class Stream:
                     yield self._described(batch, np.stack(pixels))
                 done += len(batch)
                 self._progress(done)
-            self.waited += ahead.waited
         self.bad += bad
         if bad and not self._skip_bad:
             text = "%d of %d pictures cannot be read; mend them or give --skip_bad: %s%s"

@@ -18,7 +18,9 @@ def fold(graph_def: tf.GraphDef) -> tf.GraphDef:
     refused in graphs with a newer one.
     """
     nodes = {node.name: node for node in graph_def.node}
-    folded = tf.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    folded = tf.GraphDef()
+    folded.CopyFrom(graph_def)
+    del folded.node[:]
     for node in graph_def.node:
         inputs = [name for name in node.input if not name.startswith("^")]
         if node.op == NORM and _is_foldable(nodes, inputs):

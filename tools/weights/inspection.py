@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the report."""
-    content = contents(arguments.file)
-    print(json.dumps(content, indent=2) if arguments.json else _table(content))
+    path = arguments.file
+    print(json.dumps(contents(path), indent=2) if arguments.json else report(path))
     return 0
 
 
