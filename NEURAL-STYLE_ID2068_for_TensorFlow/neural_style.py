@@ -6,8 +6,9 @@ import dataclasses
 import importlib.util
 import os
 
+from harness import environment
 from harness.errors import run_program
-from harness.options import environment_number, parse
+from harness.options import parse
 from stylize import data, jobs
 from stylize.config import Config
 from stylize.weights import check_layers, read_network
@@ -42,7 +43,7 @@ def main() -> int:
             inputs = inputs._replace(initial=initial)
         return stylise(config, network, device, inputs, output, folder)
 
-    rank, size = environment_number("RANK_ID"), environment_number("RANK_SIZE", 1)
+    rank, size = environment.rank_and_size()
     return jobs.run(plan, config, work, rank, size)
 
 

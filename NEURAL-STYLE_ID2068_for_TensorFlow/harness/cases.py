@@ -17,6 +17,7 @@ the folder's test/cases.py, which provides
   LOSS_LISTS                     {file name with %s for the CaseName: loss name}
   LAST_LOSSES                    how many of the last losses ActualLoss is the mean of
   OUTPUTS                        names of what its programs leave in case.output
+  case_suffix(case)              optional: what the CaseName has after the ranks, such as "_RT2"
 """
 
 import dataclasses
@@ -29,10 +30,11 @@ import sys
 import time
 from typing import Any, List, NamedTuple
 
+from harness import environment
 from harness.errors import UserError, run_program
 from harness.files import read_json, write_json
 from harness.launch import launch
-from harness.options import environment_number, option, parse_several
+from harness.options import option, parse_several
 from harness.results import write_results
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -92,14 +94,14 @@ def read_case(preset: str, ranks: int, argv: List[str], module):
     text = "%s: the %s case on %d device(s)." % (os.path.basename(ROOT), preset, ranks)
     (options, config), (_, given) = parse_several(classes, argv, prog, text)
     settings = module.settings(preset, given)
-    device = str(environment_number("ASCEND_DEVICE_ID"))
+    device, size = str(environment.device_id()), environment.rank_and_size()[1]
     output = options.output_path or os.path.join(ROOT, "test", "output", device)
     case = Case(
         preset=preset,
         root=ROOT,
         data_path=os.path.abspath(options.data_path) if options.data_path else "",
         output=os.path.abspath(output),
-        ranks=options.rank_size or ranks,
+        ranks=size if size > 1 else options.rank_size or ranks,
         config=dataclasses.replace(config, **settings),
         settings=settings,
         command=["bash", "test/" + prog] + list(argv),
@@ -107,14 +109,15 @@ def read_case(preset: str, ranks: int, argv: List[str], module):
     return case, options
 
 
-def case_name(case: Case, bind_core: bool = False) -> str:
+def case_name(case: Case, bind_core: bool = False, suffix: str = "") -> str:
     """Returns the CaseName, such as Pix2Pix_ID0359_for_TensorFlow_bs1_1p_acc."""
     ending = "acc" if case.preset == "full" else "perf"
     bound = "_bindcore" if bind_core else ""
-    return "%s_bs%d_%dp_%s%s" % (
+    return "%s_bs%d_%dp%s_%s%s" % (
         os.path.basename(case.root),
         case.config.batch_size,
         case.ranks,
+        suffix,
         ending,
         bound,
     )
@@ -173,27 +176,42 @@ def _data_problem(case, module) -> str:
 
 def _run(case, options, module) -> int:
     start, begin = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
+    rank, size = environment.rank_and_size()
+    is_started = size > 1  # by a platform: this process is one of the ranks
+    words = (
+        program(case, module.training(case), options.conda_name),
+        _logs(case, rank, is_started),
+    )
+    if rank:
+        return launch(*words, options.bind_core, is_started)
     if not getattr(case.config, "continue_train", False):
         network = os.path.basename(case.root)
-        names = ["case.json", "result.json", "train_*.log", network + "_bs*"]
+        names = ["case.json", "result.json", "train_*.log", "rank_*", network + "_bs*"]
         move_earlier(case.output, names + list(module.OUTPUTS))
     started = {"preset": case.preset, "command": case.command}
     write_json(os.path.join(case.output, "case.json"), started)
-    device = environment_number("ASCEND_DEVICE_ID")
-    logs = [os.path.join(case.output, "train_%d.log" % (device + n)) for n in range(case.ranks)]
-    status = launch(
-        program(case, module.training(case), options.conda_name), logs, options.bind_core
-    )
+    status = launch(*words, options.bind_core, is_started)
     seconds = {"training": time.monotonic() - begin}
     training = read_json(os.path.join(module.run_folder(case), "training.json"), {})
     evaluated = status == 0 and not training.get("stopped")
     if evaluated:
         for words in module.following(case):
-            status = status or launch(program(case, words, options.conda_name), logs[:1])
+            command = program(case, words, options.conda_name)
+            status = status or launch(command, _logs(case, 0, True))
     seconds["case"] = time.monotonic() - begin
-    name = case_name(case, options.bind_core)
+    suffix = module.case_suffix(case) if hasattr(module, "case_suffix") else ""
+    name = case_name(case, options.bind_core, suffix)
     write_results(case, name, status, seconds, start.isoformat(), module, evaluated)
     return status
+
+
+def _logs(case, first: int, only_one: bool) -> List[str]:
+    """Returns the paths of the logs: of rank 0 in the output folder, of others in rank_N of it."""
+    device, logs = environment.device_id() - (first if only_one else 0), []
+    for rank in [first] if only_one else range(case.ranks):
+        folder = os.path.join(case.output, "rank_%d" % rank if rank else "")
+        logs.append(os.path.join(folder, "train_%d.log" % (device + rank)))
+    return logs
 
 
 if __name__ == "__main__":

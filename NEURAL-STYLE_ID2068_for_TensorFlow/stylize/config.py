@@ -5,7 +5,8 @@ import dataclasses
 from typing import Tuple
 
 from harness.images import EXTENSIONS
-from harness.options import PlatformOptions, option
+from harness.options import option
+from harness.platform_options import PlatformOptions
 from stylize.weights import LAYERS
 
 

@@ -170,7 +170,7 @@ def run(plan: Plan, config, stylise: Callable, rank: int = 0, size: int = 1) -> 
     Raises:
       UserError: if the jobs cannot be shared, the only picture fails, or the video cannot be made.
     """
-    _check_shares(plan, rank, size)
+    _check_shares(plan, size)
     if plan.is_single:
         job = plan.jobs[0]
         if config.overwrite and not config.continue_train:
@@ -213,11 +213,8 @@ def run(plan: Plan, config, stylise: Callable, rank: int = 0, size: int = 1) -> 
     return 1 if failed else 0
 
 
-def _check_shares(plan, rank, size) -> None:
-    """Raises UserError if rank `rank` of `size` cannot take its share of the jobs."""
-    if not 0 <= rank < size:
-        text = "RANK_ID=%d and RANK_SIZE=%d: the first must be below the second; mend or unset them"
-        raise UserError(text % (rank, size))
+def _check_shares(plan, size) -> None:
+    """Raises UserError if the jobs cannot be shared among `size` ranks."""
     if plan.is_sequence and size > 1:
         text = "frames follow each other and cannot be divided among %d devices; use one"
         raise UserError(text % size)

@@ -322,12 +322,6 @@ def test_a_stop_in_the_last_step_ends_the_batch_and_counts_the_picture(tmp_path,
     assert capsys.readouterr().out.splitlines()[-1].startswith("stopped: 1 of 3 stylised")
 
 
-def test_a_rank_that_cannot_be_is_an_error(tmp_path):
-    plan, config = make(draw_folder(tmp_path / "photos", "1.png", "2.png"), tmp_path / "out")
-    with pytest.raises(UserError, match="RANK_ID=3 and RANK_SIZE=1: the first must be below"):
-        jobs.run(plan, config, Invert(), 3, 1)
-
-
 def test_a_single_picture_always_runs_and_may_be_stopped(tmp_path, capsys):
     content = draw(tmp_path / "a.png")
     assert jobs.run(*make(content, tmp_path / "out.jpg"), stylise=Invert(stop=0)) == 0

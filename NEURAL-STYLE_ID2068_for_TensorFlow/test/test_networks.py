@@ -10,7 +10,7 @@ from conftest import MEAN_PIXEL, random_layers
 from test_losses import gram
 
 from harness.errors import UserError
-from harness.options import PlatformOptions
+from harness.platform_options import PlatformOptions
 from stylize import memory, networks
 from stylize.config import Config
 from stylize.networks import Vgg, halve

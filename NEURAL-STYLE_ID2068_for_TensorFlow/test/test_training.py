@@ -16,7 +16,7 @@ from test_networks import make_network
 from harness.errors import UserError
 from harness.files import read_jsonl, write_text
 from harness.images import read_image
-from harness.options import PlatformOptions
+from harness.platform_options import PlatformOptions
 from stylize import data, networks, progress, scales, training
 from stylize.config import Config
 from stylize.data import Pictures

@@ -6,4 +6,5 @@
 # A few steps, to measure speed, on one device. Needs --data_path=FOLDER; --help lists every option.
 folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PYTHONPATH="$folder${PYTHONPATH:+:$PYTHONPATH}"
+unset RANK_ID RANK_SIZE # the ranks are started here
 exec python3 -m harness.cases performance 1 "$@"

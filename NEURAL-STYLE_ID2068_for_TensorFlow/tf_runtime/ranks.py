@@ -17,8 +17,9 @@ import zlib
 import tensorflow.compat.v1 as tf
 from tensorflow.python.ops import collective_ops
 
+from harness import environment
 from harness.errors import UserError
-from harness.options import environment_number
+from tf_runtime import npu
 
 TIMEOUT_SECONDS = 40  # longer than any pause that only rank 0 makes (samples, checkpoints)
 FIRST_TIMEOUT_SECONDS = 600  # of the first run, which compiles
@@ -30,26 +31,17 @@ class RankError(UserError):
 
 
 def connect(device_name: str) -> "Group":
-    """Returns the group named by the environment: RANK_ID, RANK_SIZE and RANK_ADDRESSES.
-
-    RANK_ADDRESSES, "host:port,host:port,...", is needed on CPU and GPU only. Without RANK_SIZE the
-    group has one rank.
+    """Returns the group that `harness.environment` describes: one rank where RANK_SIZE is not set.
 
     Raises:
-      UserError: if the three do not fit together.
+      UserError: if the environment contradicts itself, or lacks what several ranks need.
     """
-    size, rank = environment_number("RANK_SIZE", 1), environment_number("RANK_ID")
-    if not 0 <= rank < size:
-        raise UserError(
-            "RANK_ID %d with RANK_SIZE %d: it must be 0 to RANK_SIZE - 1" % (rank, size)
-        )
-    if size == 1 or device_name == "npu":
-        return Group(rank, size, (), device_name)
-    addresses = tuple(a for a in os.environ.get("RANK_ADDRESSES", "").split(",") if a)
-    if len(addresses) != size:
-        text = "RANK_SIZE %d needs as many RANK_ADDRESSES (host:port,...), but there are %d"
-        raise UserError(text % (size, len(addresses)))
-    return Group(rank, size, addresses, device_name)
+    rank, size = environment.rank_and_size()
+    if size > 1 and device_name == "npu":
+        os.environ.setdefault("JOB_ID", "10087")  # npu_bridge asks for one
+        environment.check_rank_table(rank, size)
+    is_ring = size > 1 and device_name != "npu"
+    return Group(rank, size, environment.addresses(size) if is_ring else (), device_name)
 
 
 class Group:
@@ -119,10 +111,7 @@ class Group:
         if self.size == 1:
             return tf.no_op()
         if not self._ring:
-            from npu_bridge.hccl import hccl_ops
-
-            values = [hccl_ops.broadcast([variable.value()], 0)[0] for variable in variables]
-            return tf.group(*[tf.assign(v, value) for v, value in zip(variables, values)])
+            return npu.broadcast(variables)
         done = []
         for variable in variables:
             with tf.device(self._device), tf.control_dependencies(done):
@@ -144,9 +133,7 @@ class Group:
         if self._ring:
             return mine, self._mean(mine, "stop_vote")
         if self.size > 1:
-            from npu_bridge.hccl import hccl_ops
-
-            return mine, hccl_ops.allreduce(mine, "sum")
+            return mine, npu.sum_over_ranks(mine)
         return mine, tf.identity(mine)
 
     def guard(self, operation) -> tf.Operation:

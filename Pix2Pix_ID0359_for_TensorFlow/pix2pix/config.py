@@ -4,7 +4,8 @@
 import dataclasses
 import os
 
-from harness.options import PlatformOptions, option
+from harness.options import option
+from harness.platform_options import PlatformOptions
 
 FID_PROTOCOL = "clean"  # of tools/fid; no FID was published
 
@@ -70,7 +71,9 @@ class Config(PlatformOptions):
     )
     sample_freq: int = option(100, "steps between sample grids; 0 is never", low=0, may_change=True)
     blacklist_path: str = option(
-        "./", "folder of ops_info.json (NPU mixed precision)", may_change=True
+        "",
+        "folder of an ops_info.json of your own; the older form of --mixlist_file",
+        may_change=True,
     )
 
     test_dir: str = option("./test", "folder of the test phase's pictures", may_change=True)
@@ -90,7 +93,10 @@ class Config(PlatformOptions):
     )
 
     def __post_init__(self):
-        """Checks the options that depend on each other."""
+        """Checks the options that depend on each other; --blacklist_path sets --mixlist_file."""
+        if self.blacklist_path and not self.mixlist_file:
+            path = os.path.join(self.blacklist_path, "ops_info.json")
+            object.__setattr__(self, "mixlist_file", path)
         for name, size in (("fine_size", self.fine_size), ("test_size", self.test_size)):
             if size % 256:
                 raise ValueError(
@@ -110,9 +116,3 @@ class Config(PlatformOptions):
         """The folder of this run's checkpoints, log and settings."""
         name = "%s_%d_%d" % (self.dataset_name, self.batch_size, self.fine_size)
         return os.path.join(self.checkpoint_dir, name)
-
-    @property
-    def mixlist_file(self) -> str:
-        """ops_info.json in `blacklist_path`, or "" where there is none."""
-        path = os.path.abspath(os.path.join(self.blacklist_path, "ops_info.json"))
-        return path if os.path.exists(path) else ""

@@ -93,7 +93,7 @@ class CheckpointTranslator:
             picture = tf.placeholder(tf.int32, [])
             noise_seed = tf.stack([config.seed, picture]) if config.stochastic else None
             conditions, fakes = build_inference(config, noise_seed)
-            session_config = devices.session_config(self._device, config.mixlist_file)
+            session_config = devices.session_config(self._device)
             self._session = tf.Session(config=session_config)
             restore(self._session, self._checkpoint, tf.global_variables("generator"))
         return lambda batch: self._session.run(fakes, {conditions: batch, picture: next(calls)})

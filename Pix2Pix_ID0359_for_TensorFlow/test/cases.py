@@ -64,7 +64,6 @@ def _options(case):
         "data_dump_path": os.path.join(case.output, "data_dump"),
         "profiling_dump_path": os.path.join(case.output, "profiling"),
     }
-    options["blacklist_path"] = case.root  # ops_info.json
     options.update(case.settings, data_path=case.data_path)
     return options
 

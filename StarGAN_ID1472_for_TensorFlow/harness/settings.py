@@ -37,9 +37,11 @@ def check(folder: str, steps: list, config, around: dict, last_step: int, resume
         raise UserError(text % (folder, steps[-1]))
     if steps and before:
         now, then = json.loads(json.dumps(must_agree(config))), before["must_agree"]
-        changed = [key for key in now if now[key] != then.get(key)]
+        defaults = {field.name: field.default for field in dataclasses.fields(config)}
+        then = dict(json.loads(json.dumps(defaults)), **then)  # options that came since
+        changed = [key for key in now if now[key] != then[key]]
         if changed:
-            each = ["--%s was %s and is %s" % (key, then.get(key), now[key]) for key in changed]
+            each = ["--%s was %s and is %s" % (key, then[key], now[key]) for key in changed]
             text = "the run in %s has other settings: %s; give those or choose another folder"
             raise UserError(text % (folder, ", ".join(each)))
         for key in around:

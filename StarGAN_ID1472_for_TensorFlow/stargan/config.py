@@ -5,7 +5,8 @@ import dataclasses
 import os
 from typing import Tuple
 
-from harness.options import PlatformOptions, option
+from harness.options import option
+from harness.platform_options import PlatformOptions
 
 FID_PROTOCOL = "legacy_tensorflow"  # of tools/fid, as TTUR, which measured the earlier folder
 
@@ -99,6 +100,11 @@ class Config(PlatformOptions):
     )
     save_steps: int = option(500, "steps between sample grids; 0 is never", low=0, may_change=True)
 
+    ckpt_path: str = option(
+        "",
+        "train: a checkpoint, or a run's folder, whose networks it starts from; test: which to use",
+        may_change=True,
+    )
     checkpoint: str = option(
         "", "test: a checkpoint's path, or its name in OUTPUT_DIR/checkpoint", may_change=True
     )

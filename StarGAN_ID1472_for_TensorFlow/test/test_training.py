@@ -16,7 +16,8 @@ from conftest import ATTRIBUTES, FOLDER, TINY, draw_celeba, draw_classes, run
 from PIL import Image
 
 from harness.errors import UserError
-from harness.options import PlatformOptions, parse
+from harness.options import parse
+from harness.platform_options import PlatformOptions
 from stargan import losses, networks, training
 from stargan.config import Config
 from tf_runtime import device as devices

@@ -13,12 +13,12 @@ import threading
 import time
 from typing import List
 
-from harness.options import environment_number
+from harness.environment import device_id
 
 GRACE_SECONDS = 60  # how long the other ranks may take to end after one has failed
 
 
-def launch(command: List[str], logs: List[str], bind_core: bool = False) -> int:
+def launch(command: List[str], logs: List[str], bind_core=False, is_started=False) -> int:
     """Runs `command` once per log file and returns the exit status of the first rank that failed.
 
     Rank 0 is also seen on the terminal. Each rank finds RANK_ID, RANK_SIZE, RANK_ADDRESSES,
@@ -29,8 +29,11 @@ def launch(command: List[str], logs: List[str], bind_core: bool = False) -> int:
       command: program and arguments.
       logs: one path per rank; missing folders are made.
       bind_core: give each rank its own share of the processor's cores.
+      is_started: this process itself was started as a rank; its environment is kept as it is.
     """
     environments = [_environment(rank, len(logs)) for rank in range(len(logs))]
+    if is_started:
+        environments = [dict(os.environ)]
     if len(logs) > 1:
         addresses = ",".join("127.0.0.1:%d" % port for port in _free_ports(len(logs)))
         shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
@@ -68,7 +71,7 @@ def launch(command: List[str], logs: List[str], bind_core: bool = False) -> int:
 def _environment(rank, size):
     environment = dict(os.environ, RANK_ID=str(rank), RANK_SIZE=str(size))
     environment.setdefault("JOB_ID", "10087")
-    device = environment_number("ASCEND_DEVICE_ID", environment_number("DEVICE_ID"))
+    device = device_id()
     environment["DEVICE_ID"] = environment["ASCEND_DEVICE_ID"] = str(device + rank)
     if sys.stdout.isatty():
         environment["PROGRESS_BAR"] = "1"

@@ -10,8 +10,6 @@ import os
 import sys
 from typing import List, Optional, Tuple
 
-from harness.errors import UserError
-
 
 def option(default, text, choices=None, low=None, high=None, aliases=(), may_change=False):
     """Declares one option of a configuration dataclass.
@@ -29,46 +27,6 @@ def option(default, text, choices=None, low=None, high=None, aliases=(), may_cha
     metadata = {"text": text, "choices": choices, "low": low, "high": high}
     metadata.update(aliases=tuple(aliases), may_change=may_change)
     return dataclasses.field(default=default, metadata=metadata)
-
-
-@dataclasses.dataclass(frozen=True)
-class PlatformOptions:
-    """Device, precision and the switches of the Ascend test scripts."""
-
-    device: str = option(
-        "auto",
-        "npu where npu_bridge imports, else gpu, else cpu",
-        choices=("auto", "npu", "gpu", "cpu"),
-        may_change=True,
-    )
-    precision_mode: str = option(
-        "allow_mix_precision",
-        "full float32 (force_fp32, must_keep_origin_dtype) or the device's own mixed precision",
-        choices=(
-            "allow_mix_precision",
-            "force_fp32",
-            "must_keep_origin_dtype",
-            "allow_fp32_to_fp16",
-            "force_fp16",
-        ),
-    )
-    loss_scale: float = option(0.0, "fixed loss scale on NPU and GPU; 0 adapts it", low=0)
-    gpu_fraction: float = option(
-        0.0, "largest share of a GPU's memory; 0: what is needed", low=0, high=1, may_change=True
-    )
-    threads: int = option(0, "threads of one operation on the CPU; 0 takes every core", low=0)
-    autotune: bool = option(
-        False, "let the NPU search for faster kernels (aoe_mode 2)", may_change=True
-    )
-    over_dump: bool = option(False, "record overflows on the NPU", may_change=True)
-    over_dump_path: str = option("./overdump", "folder of the overflow records", may_change=True)
-    data_dump_flag: bool = option(
-        False, "dump the NPU's operator inputs and outputs", may_change=True
-    )
-    data_dump_step: str = option("10", "steps to dump, such as 0|5|10-20", may_change=True)
-    data_dump_path: str = option("./datadump", "folder of the dumps", may_change=True)
-    profiling: bool = option(False, "profile the NPU", may_change=True)
-    profiling_dump_path: str = option("./profiling", "folder of the profile", may_change=True)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -193,18 +151,6 @@ def unknown_flags(words: List[str], fields) -> str:
         )
         parts.append("unknown option %s%s" % (word, "; did you mean %s?" % near[0] if near else ""))
     return ", ".join(parts)
-
-
-def environment_number(name: str, default: int = 0) -> int:
-    """Returns the whole number >= 0 in an environment variable, or `default` where it is not set.
-
-    Raises:
-      UserError: if there is something else in it.
-    """
-    text = os.environ.get(name) or str(default)
-    if not text.isdigit():
-        raise UserError("the environment has %s=%s; it must be a whole number" % (name, text))
-    return int(text)
 
 
 def check(config) -> None:

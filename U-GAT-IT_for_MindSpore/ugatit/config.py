@@ -4,14 +4,15 @@
 import dataclasses
 import os
 
-from harness.options import PlatformOptions, option
+from harness.options import option
+from harness.platform_options import CommonOptions
 
 DEVICES = ("auto", "Ascend", "GPU", "CPU")
 AUTO_PERIODS = {"epoch": (1, 10), "iteration": (1000, 100_000)}  # print_freq and save_freq of 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(PlatformOptions):
+class Config(CommonOptions):
     """U-GAT-IT: the defaults are those of the paper (Kim et al. 2020)."""
 
     config_path: str = option(

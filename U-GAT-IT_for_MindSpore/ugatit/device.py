@@ -7,8 +7,10 @@ import subprocess
 import sys
 from typing import NamedTuple
 
+from harness import environment
 from harness.errors import UserError
-from harness.options import environment_number
+from harness.platform_options import FULL_PRECISION
+from ugatit import dumps
 
 ENDING_SECONDS = 10  # how long the scheduler may take
 SCHEDULER = "from mindspore.communication import init; init()"
@@ -44,6 +46,8 @@ def prepare(config) -> None:
     os.environ.setdefault("GLOG_v", "3")
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
     atexit.register(_end_schedulers, _SCHEDULERS)  # before MindSpore's, so that it runs after them
+    if dumps.is_wanted(config):
+        dumps.request(config)
     if config.threads:
         os.environ["OMP_NUM_THREADS"] = str(config.threads)
 
@@ -68,6 +72,8 @@ def connect(config, train: bool = False) -> Place:
         ms.set_context(device_target=target, mode=ms.PYNATIVE_MODE)
         if target != "CPU":
             ms.set_context(device_id=_device_id(config, target))
+        if target == "Ascend" and config.deterministic:
+            ms.set_context(deterministic="ON")
     except (ValueError, RuntimeError) as error:
         text = "--device_target %s: this MindSpore cannot use it (%s); choose another device"
         raise UserError(text % (target, first_line(error))) from error
@@ -80,14 +86,15 @@ def connect(config, train: bool = False) -> Place:
             ms.set_context(runtime_num_threads=config.threads)
     rank, ranks = _join(config, target) if train else (0, 1)
     graph = config.mode == "graph" or (config.mode == "auto" and target != "CPU")
+    graph = graph or dumps.is_wanted(config)
     level = config.amp_level
     if level == "auto":
-        mixed = config.precision_mode in ("allow_mix_precision", "allow_fp32_to_fp16", "force_fp16")
+        mixed = config.precision_mode not in FULL_PRECISION
         level = "O2" if mixed and target != "CPU" else "O0"
     place = Place(target, graph, level == "O2", rank, ranks, config.threads)
     if rank == 0:
         print(describe(place), flush=True)
-        _say_unused(config)
+        _say_unused(config, target)
     return place
 
 
@@ -114,25 +121,29 @@ def _device_id(config, target) -> int:
     """Returns the number of the device: of several ranks each its own, else as --device_id says."""
     if target == "GPU" and os.environ.get("RANK_ADDRESSES"):
         return 0  # the test scripts show each rank one GPU
-    if environment_number("RANK_SIZE", 1) > 1:
-        return environment_number("DEVICE_ID")
-    return config.device_id if config.device_id >= 0 else environment_number("DEVICE_ID")
+    if environment.number("RANK_SIZE", 1) > 1:
+        return environment.device_id()
+    return config.device_id if config.device_id >= 0 else environment.device_id()
 
 
-def _say_unused(config) -> None:
+def _say_unused(config, target) -> None:
     """Names the switches of the TensorFlow folders' NPU that were given and do nothing here."""
-    names = ("autotune", "over_dump", "data_dump_flag", "gpu_fraction")
+    names = ["autotune", "gpu_fraction"]
+    names += ["over_dump", "deterministic"] if target != "Ascend" else []
     for name in names:
         if getattr(config, name):
-            print("--%s has no effect: MindSpore has no such switch here" % name, flush=True)
+            print(
+                "--%s has no effect: MindSpore has no such switch on a %s" % (name, target),
+                flush=True,
+            )
 
 
 def _join(config, target):
     """Returns (rank, number of ranks) after meeting the others."""
     size = max(
-        environment_number("RANK_SIZE", 1),
-        environment_number("MS_WORKER_NUM", 1),
-        environment_number("OMPI_COMM_WORLD_SIZE", 1),
+        environment.number("RANK_SIZE", 1),
+        environment.number("MS_WORKER_NUM", 1),
+        environment.number("OMPI_COMM_WORLD_SIZE", 1),
     )
     if size == 1:
         if config.distributed:
@@ -162,7 +173,7 @@ def _end_schedulers(schedulers) -> None:
 
 def _start_scheduler(size) -> None:
     """Gives this process its role; rank 0 also starts the scheduler that all ranks meet at."""
-    rank = environment_number("RANK_ID")
+    rank = environment.number("RANK_ID")
     addresses = os.environ.get("RANK_ADDRESSES", "")
     if not addresses:
         raise UserError(

@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from conftest import draw_photo, run
 
 from harness.errors import UserError
-from harness.options import PlatformOptions
+from harness.platform_options import PlatformOptions
 from tf_runtime import device as devices
 from whitebox import data, exporting, serving
 from whitebox.generators import GENERATOR_SHAPES, read_generator, write_generator

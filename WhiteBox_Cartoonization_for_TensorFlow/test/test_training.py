@@ -14,7 +14,8 @@ import tensorflow.compat.v1 as tf
 from conftest import TINY, draw_data, write_vgg
 from PIL import Image
 
-from harness.options import PlatformOptions, parse
+from harness.options import parse
+from harness.platform_options import PlatformOptions
 from tf_runtime import device as devices
 from tf_runtime.checkpoints import checkpoint_steps
 from tf_runtime.ranks import Group

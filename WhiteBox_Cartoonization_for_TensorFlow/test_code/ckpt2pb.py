@@ -9,7 +9,8 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from harness.errors import run_program
-from harness.options import PlatformOptions, option, parse
+from harness.options import option, parse
+from harness.platform_options import PlatformOptions
 
 
 @dataclasses.dataclass(frozen=True)

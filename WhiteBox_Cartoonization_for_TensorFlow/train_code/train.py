@@ -8,8 +8,9 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from harness import environment
 from harness.errors import UserError, run_program
-from harness.options import environment_number, parse
+from harness.options import parse
 from whitebox.config import Config
 
 
@@ -25,7 +26,7 @@ def main() -> int:
     if not needs_pretraining(config):
         train(config)
         return 0
-    check_inputs(config, environment_number("RANK_SIZE", 1))
+    check_inputs(config, environment.number("RANK_SIZE", 1))
     if pretrain(pretrain_config(config)):
         if needs_pretraining(config):
             text = "the pretraining in %s left no generator; choose another --output_path"

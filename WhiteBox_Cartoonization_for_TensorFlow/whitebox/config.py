@@ -5,7 +5,8 @@ import dataclasses
 import os
 from typing import Tuple
 
-from harness.options import PlatformOptions, option
+from harness.options import option
+from harness.platform_options import PlatformOptions
 
 SUBJECTS = ("face", "scenery")
 FID_PROTOCOL = "legacy_pytorch"  # of tools/fid, as pytorch-fid, which measured the earlier folder

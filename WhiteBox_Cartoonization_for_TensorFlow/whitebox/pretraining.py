@@ -60,7 +60,6 @@ def pretrain(config) -> bool:
         adam = tf.train.AdamOptimizer(config.adv_train_lr, *BETAS)
         variables = tf.trainable_variables(GENERATOR + "/")
         train = devices.minimize(adam, loss, variables, device, group, "pretraining")
-        scales = devices.loss_scales()
         generators, samples = Generators(config), Samples(config, domains, generator)
         with Run(
             os.path.join(config.folder, "checkpoint"),
@@ -75,8 +74,8 @@ def pretrain(config) -> bool:
         ) as run:
             lines = Lines(run)
             for step, batch in run.steps(read_photos):
-                value, scale, _ = run.step((loss, scales, train), {photos: batch})
-                if run.log(step, {"recon_loss": value}, **scale):
+                value, _ = run.step((loss, train), {photos: batch})
+                if run.log(step, {"recon_loss": value}):
                     lines.time_per_step(step, last_step)
                     run.print("pretrain, iter: %d, recon_loss: %.6f" % (step, value))
                 at_end = step == last_step or run.stopped

@@ -205,7 +205,6 @@ def train(config) -> None:
     with tf.Graph().as_default():
         graph = build_step(config, vgg, device, group)
         generators, samples = Generators(config), Samples(config, domains, cartoonize)
-        scales = devices.loss_scales()
         flattener = Flattener(
             config.superpixels, config.use_enhance, config.is_published, config.superpixel_workers
         )
@@ -244,8 +243,8 @@ def train(config) -> None:
                     coming = flatten(next_photos) if step < last_step else None
                 feed = {graph.photos: photos, graph.cartoons: cartoons, graph.flattened: flattened}
                 feed[graph.weights] = texture_weights(config.seed, step)
-                values, scale, _ = run.step((graph.losses, scales, graph.train), feed)
-                if run.log(step, values, **scale):
+                values, _ = run.step((graph.losses, graph.train), feed)
+                if run.log(step, values):
                     lines.time_per_step(step, last_step)
                     run.print(log_line(step, values))
                 at_end = step == last_step or run.stopped

@@ -19,7 +19,8 @@ sys.path.insert(1, os.path.join(sys.path[0], "tools", "shared"))
 
 from harness.errors import run_program
 from harness.files import read_json, write_json
-from harness.options import PlatformOptions, option, parse_several
+from harness.options import option, parse_several
+from harness.platform_options import PlatformOptions
 from tools.export import atc, models, parity
 from tools.folders import enter, find_folder, require
 

@@ -18,7 +18,7 @@ from conftest import TOOLS
 from test_weights_files import _assert_equal, _read_checkpoint, _run_command
 
 from harness.errors import UserError
-from harness.options import PlatformOptions
+from harness.platform_options import PlatformOptions
 from pix2pix import networks, serving
 from pix2pix.config import Config
 from tf_runtime import device as devices

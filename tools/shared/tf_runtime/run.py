@@ -50,7 +50,6 @@ class Run(Loop):
       resume: whether to go on where the checkpoints in `folder` end.
       name: first part of the checkpoints' names.
       summaries: folder for TensorBoard, or "".
-      mixlist_file: see `device.session_config`.
       data: a text that changes with the training data; a resumed run says if it did.
       pictures: how many a step of one rank shows; 0 is config.batch_size.
       warm_up: the first steps, which compile; the mean speed leaves them out if there are others.
@@ -67,7 +66,6 @@ class Run(Loop):
         resume,
         name="model",
         summaries="",
-        mixlist_file="",
         data="",
         pictures=0,
         warm_up=2,
@@ -77,14 +75,14 @@ class Run(Loop):
         super().__init__(folder, last_step, periods, around, shown, group.rank, group.size, warm_up)
         self._config, self._device, self._group = config, device, group
         self._resume, self._name, self._writer = resume, name, None
-        self._summaries, self._mixlist_file = summaries, mixlist_file
+        self._summaries, self._scale_values = summaries, {}
 
     def __enter__(self):
         if self.rank == 0:
             words = (self._config, self.around, self.last_step, self._resume)
             self._resume = settings.check(self.folder, self.saved_steps(), *words)
         self._build()
-        session_config = devices.session_config(self._device, self._mixlist_file)
+        session_config = devices.session_config(self._device)
         self._group.start(session_config)
         self.session = tf.Session(target=self._group.target, config=session_config)
         try:
@@ -105,6 +103,7 @@ class Run(Loop):
         self._finite = {v.op.name: tf.reduce_all(tf.is_finite(v)) for v in floats}
         self._broadcast = self._group.broadcast(variables)
         self._my_vote, self._vote = self._group.stop_vote()
+        self._scales = devices.loss_scales()
         self._read_step, self._init = step, tf.global_variables_initializer()
 
     def _initialise(self):
@@ -140,9 +139,14 @@ class Run(Loop):
         """Runs a step: as session.run, together with all ranks and their wish to stop."""
         feed = dict(feed or {})
         feed[self._my_vote] = 1.0 if self.signalled else 0.0
-        values, vote = self._group.run(self.session, (fetches, self._vote), feed)
+        fetches = (fetches, self._vote, self._scales)
+        values, vote, self._scale_values = self._group.run(self.session, fetches, feed)
         self.end_step(vote > 0 or (self.ranks == 1 and self.signalled))
         return values
+
+    def log(self, step, losses, **more):
+        """As Loop.log; the loss scales are further numbers of the record."""
+        return super().log(step, losses, **dict(self._scale_values, **more))
 
     def record(self, step, values):
         """Writes the numbers for TensorBoard."""
