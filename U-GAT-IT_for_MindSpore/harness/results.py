@@ -7,7 +7,13 @@ import os
 import platform
 from typing import Dict, Optional
 
+from harness.environment import device_id
 from harness.files import read_json, read_log, write_json, write_text
+
+# What npu_bridge logs from r1.7 on when a graph went to the NPU, and what is then said.
+_ON_NPU = b"The model has been compiled on the Ascend AI processor"
+_INFO = ("INFO", " START", "your task have used Ascend NPU, please check your result.")
+_ERROR = ("ERROR", " START ", "your task haven't used Ascend NPU, please check your npu Migration.")
 
 
 def write_results(
@@ -64,11 +70,21 @@ def write_results(
     write_text(os.path.join(case.output, name + ".log"), text)
     if training.get("stopped"):
         print("stopped before the last step: not evaluated; --continue_train goes on")
+    if training.get("surroundings", {}).get("device") == "npu":
+        print(_npu_notice(os.path.join(case.output, "train_%d.log" % device_id())))
     print("------------------ Final result ------------------")
     print("Final Performance images/sec : %s" % lines["ActualFPS"])
     print("Final Performance sec/step : %s" % _number(step_seconds, "%.4f"))
     print("Final Train Accuracy : %s" % lines["TrainAccuracy"])
     print("E2E Training Duration sec : %s" % lines["E2ETrainingTime"], flush=True)
+
+
+def _npu_notice(log: str) -> str:
+    """Returns the documented notice: whether `log` shows that the NPU was used."""
+    with open(log, "rb") as file:
+        kind, start, text = _INFO if any(_ON_NPU in line for line in file) else _ERROR
+    line = "------------------ %s NOTICE%s------------------"
+    return "\n".join([line % (kind, start), "%s, %s" % (kind, text), line % (kind, " END")])
 
 
 def _is_earlier(path, case) -> bool:
