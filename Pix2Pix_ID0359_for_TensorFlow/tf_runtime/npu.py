@@ -208,7 +208,8 @@ def scale_loss(optimizer, fixed: float, ranks: int):
     from npu_bridge.estimator.npu.npu_loss_scale_optimizer import NPULossScaleOptimizer
 
     adaptive = ExponentialUpdateLossScaleManager
-    manager = FixedLossScaleManager(fixed) if fixed else adaptive(*SCALE)
+    with tf.control_dependencies(None):  # else its variables would be made after a step before it
+        manager = FixedLossScaleManager(fixed) if fixed else adaptive(*SCALE)
     return NPULossScaleOptimizer(optimizer, manager, is_distributed=ranks > 1)
 
 
