@@ -2,6 +2,7 @@
 """Times the training step or inference on random pictures; prints one JSON object.
 
 `python3 test/speed.py train|infer [--count 8] [options of main.py]`; started by ci/performance.py.
+As one of several ranks it trains together with them.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ from harness.options import option, parse_several
 from pix2pix import serving, training
 from pix2pix.config import Config
 from tf_runtime import device as devices
-from tf_runtime.ranks import Group
+from tf_runtime import ranks
 
 WARM_UP = 3  # runs that compile and settle, not counted
 
@@ -45,15 +46,17 @@ def _time(function, count):
 
 def time_training(config, device, count):
     """Returns the seconds of each training step, warm-up first."""
-    rng = np.random.RandomState(0)
+    rng, group = np.random.RandomState(0), ranks.connect(device.name)
     with tf.Graph().as_default():
-        graph = training.build_step(config, device, Group(0, 1, (), "cpu"))
+        graph = training.build_step(config, device, group)
         feed = {graph.step: 1, graph.learning_rate: config.learning_rate}
         for node in (graph.conditions, graph.targets):
             feed[node] = rng.uniform(-1, 1, node.shape.as_list())
-        with tf.Session(config=devices.session_config(device)) as session:
+        session_config = devices.session_config(device)
+        group.start(session_config)
+        with tf.Session(group.target, config=session_config) as session:
             session.run(tf.global_variables_initializer())
-            return _time(lambda: session.run([graph.losses, graph.train], feed), count)
+            return _time(lambda: group.run(session, [graph.losses, graph.train], feed), count)
 
 
 def time_inference(config, device, count):

@@ -3,6 +3,7 @@
 
 `python3 test/speed.py train_d|train|infer [--count 8] [options of main.py]`; started by
 ci/performance.py. train_d is a discriminator step, train one with a generator step after it.
+As one of several ranks it trains together with them.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ from harness.options import option, parse_several
 from stargan import serving, training
 from stargan.config import Config
 from tf_runtime import device as devices
-from tf_runtime.ranks import Group
+from tf_runtime import ranks
 
 WARM_UP = 3  # runs that compile and settle, not counted
 
@@ -47,17 +48,20 @@ def _time(function, count):
 def time_training(config, device, count, with_generator):
     """Returns the seconds of each training step, warm-up first."""
     rng, n, side = np.random.RandomState(0), config.batch_size, config.image_size
+    group = ranks.connect(device.name)
     with tf.Graph().as_default():
-        graph = training.build_step(config, [("celeba", 5)], device, Group(0, 1, (), "cpu"))
+        graph = training.build_step(config, [("celeba", 5)], device, group)
         feed = {graph.learning_rate: config.init_learning_rate, graph.mixing: rng.rand(n)}
         feed[graph.images] = rng.uniform(-1, 1, [n, side, side, 3])
         feed[graph.labels], feed[graph.targets] = rng.randint(0, 2, [2, n, 5])
         fetches = [graph.d_losses, graph.d_train]
         if with_generator:
             fetches = [graph.d_losses, graph.g_losses, graph.g_train]
-        with tf.Session(config=devices.session_config(device)) as session:
+        session_config = devices.session_config(device)
+        group.start(session_config)
+        with tf.Session(group.target, config=session_config) as session:
             session.run(tf.global_variables_initializer())
-            return _time(lambda: session.run(fetches, feed), count)
+            return _time(lambda: group.run(session, fetches, feed), count)
 
 
 def time_inference(config, device, count):

@@ -4,7 +4,7 @@
 `python3 test/speed.py train64|train128|train256|infer [--count 5] [options of train.py]`; started
 by ci/performance.py. The light generator with 64 channels; below 256 pixels both discriminators
 have 5 layers, as in the PyTorch yardstick that this is compared with. infer is A2B at 256 pixels in
-batches of one.
+batches of one. As one of several ranks it trains together with them.
 """
 
 import dataclasses
@@ -81,7 +81,8 @@ def main() -> int:
     n_dis = 6 if size == 256 else 4
     config = dataclasses.replace(config, light=True, img_size=size, n_dis=n_dis)
     device.prepare(config)
-    place, rng, seconds = device.connect(config), np.random.RandomState(0), []
+    place = device.connect(config, train=what != "infer")
+    rng, seconds = np.random.RandomState(0), []
     run = (build_inference if what == "infer" else build_training)(config, place, rng)
     for _ in range(WARM_UP + speed.count):
         begin = time.perf_counter()

@@ -5,6 +5,7 @@
 started by ci/performance.py. train makes the superpixels as training does, beside the step; network
 is the network with its guided filter on 1280x720 pictures, infer the same through the Cartoonizer,
 end_to_end with reading and writing of JPEG files; large is one picture of 3840x2160 in tiles.
+As one of several ranks it trains together with them.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ import tensorflow.compat.v1 as tf
 from harness.images import write_image
 from harness.options import option, parse_several
 from tf_runtime import device as devices
-from tf_runtime.ranks import Group
+from tf_runtime import ranks
 from whitebox import cartoonizing, generators, serving, training
 from whitebox.config import CartoonizeConfig, Config
 from whitebox.superpixels import Flattener
@@ -72,17 +73,20 @@ def smooth_pictures(rng, *shape):
 def time_training(config, device, count):
     """Returns the seconds of each training step, warm-up first, superpixels included."""
     rng, shape = np.random.RandomState(0), [config.batch_size] + [config.patch_size] * 2
+    group = ranks.connect(device.name)
     vgg = Vgg(random_vgg(rng), device.name == "cpu" and not device.mixed)
     with tf.Graph().as_default(), Flattener(
         config.superpixels, config.use_enhance, config.is_published, config.superpixel_workers
     ) as flattener:
-        graph = training.build_step(config, vgg, device, Group(0, 1, (), "cpu"))
+        graph = training.build_step(config, vgg, device, group)
         feed = {
             graph.photos: smooth_pictures(rng, *shape),
             graph.weights: np.array([0.1, 0.6, 0.3]),
         }
         feed[graph.cartoons] = smooth_pictures(rng, *shape)
-        with tf.Session(config=devices.session_config(device)) as session:
+        session_config = devices.session_config(device)
+        group.start(session_config)
+        with tf.Session(group.target, config=session_config) as session:
             session.run(tf.global_variables_initializer())
             vgg.load(session)
             session.run(graph.remember)
@@ -94,7 +98,7 @@ def time_training(config, device, count):
                 # What an untrained generator makes is noise, which takes longer than pictures do.
                 session.run(graph.preview, {graph.photos: feed[graph.photos]})
                 coming.append(flattener.submit(feed[graph.photos]))
-                session.run((graph.losses, graph.train), feed)
+                group.run(session, (graph.losses, graph.train), feed)
 
             return _time(step, count)
 
