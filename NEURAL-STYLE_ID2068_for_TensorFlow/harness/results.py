@@ -68,13 +68,17 @@ def write_results(
     lines["E2ETrainingTime"] = "%d" % round(seconds["training"])
     text = "".join("%s = %s\n" % item for item in lines.items())
     write_text(os.path.join(case.output, name + ".log"), text)
+    _print_last_lines(case, training, lines)
+
+
+def _print_last_lines(case, training, lines) -> None:
     if training.get("stopped"):
         print("stopped before the last step: not evaluated; --continue_train goes on")
     if training.get("surroundings", {}).get("device") == "npu":
         print(_npu_notice(os.path.join(case.output, "train_%d.log" % device_id())))
     print("------------------ Final result ------------------")
     print("Final Performance images/sec : %s" % lines["ActualFPS"])
-    print("Final Performance sec/step : %s" % _number(step_seconds, "%.4f"))
+    print("Final Performance sec/step : %s" % _number(training.get("seconds_per_step"), "%.4f"))
     print("Final Train Accuracy : %s" % lines["TrainAccuracy"])
     print("E2E Training Duration sec : %s" % lines["E2ETrainingTime"], flush=True)
 

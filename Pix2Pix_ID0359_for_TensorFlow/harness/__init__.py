@@ -6,6 +6,6 @@
 Reading order: `options` (dataclass -> command line), `errors`, `files` and `images` (reading and
 writing), `settings` (config.json, compared on resume), `ahead` (work ahead of the training step),
 `loop` (log, progress, speed, stopping), `cases` (behind test/*.sh), `launch` (several ranks),
-`results` (what a case leaves behind), `modelarts` (the job's boot files), `fid` (a number that
-tools/fid of the repository measures).
+`results` (what a case leaves behind), `modelarts` (the job's boot files) with `buckets` and
+`uploads` (data in, results out), `fid` (a number that tools/fid of the repository measures).
 """

@@ -186,14 +186,15 @@ def _run(case, options, module) -> int:
         return launch(*words, options.bind_core, is_started)
     if not getattr(case.config, "continue_train", False):
         network = os.path.basename(case.root)
-        names = ["case.json", "result.json", "train_*.log", "rank_*", network + "_bs*"]
+        names = ["case.json", "result.json", "train_*.log", network + "_bs*"]
+        names += [] if is_started else ["rank_*"]  # others may be writing there
         move_earlier(case.output, names + list(module.OUTPUTS))
     started = {"preset": case.preset, "command": case.command}
     write_json(os.path.join(case.output, "case.json"), started)
     status = launch(*words, options.bind_core, is_started)
     seconds = {"training": time.monotonic() - begin}
     training = read_json(os.path.join(module.run_folder(case), "training.json"), {})
-    evaluated = status == 0 and not training.get("stopped")
+    evaluated = status == 0 and training.get("stopped") is False  # not there: it did not begin
     if evaluated:
         for words in module.following(case):
             command = program(case, words, options.conda_name)
