@@ -78,18 +78,19 @@ def instance_norm(x: tf.Tensor, seed: int = 0) -> tf.Tensor:
     return (x - mean) * (tf.rsqrt(variance + 1e-5) * gamma) + beta
 
 
-def _dropout(x, noise_seed, level):
+def _dropout(x, noise_seeds, level):
     """Zeroes half of `x` and doubles the rest: the noise z of equation 1."""
-    seed = noise_seed * [1, 16] + [0, level]  # every level of every step has its own
-    noise = tf.random.stateless_uniform(tf.shape(x), seed=seed)
-    return tf.where(noise < 0.5, tf.zeros_like(x), 2.0 * x)
+    seeds = noise_seeds * [1, 16] + [0, level]  # every level of every picture has its own
+    shape = tf.shape(x)[1:]
+    noise = [tf.random.stateless_uniform(shape, seed=seed) for seed in tf.unstack(seeds)]
+    return tf.where(tf.stack(noise) < 0.5, tf.zeros_like(x), 2.0 * x)
 
 
 def generator(
     conditions: tf.Tensor,
     channels: int,
     ngf: int = 64,
-    noise_seed: Optional[tf.Tensor] = None,
+    noise_seeds: Optional[tf.Tensor] = None,
     bottleneck_norm: bool = False,
     seed: int = 0,
 ) -> tf.Tensor:
@@ -99,8 +100,8 @@ def generator(
       conditions: float32 [N, H, W, C] in [-1, 1]; H and W are multiples of 256.
       channels: of the translation.
       ngf: channels of the first layer.
-      noise_seed: int32 [2], such as (seed, step), of the dropout in decoder_8 to decoder_6;
-        None: no dropout.
+      noise_seeds: int32 [N, 2], such as (seed, number of the picture), of the dropout in decoder_8
+        to decoder_6; None: no dropout.
       bottleneck_norm: also normalise encoder_8. With one value per channel that gives beta and
         nothing of the input; weights published with it need it.
       seed: of the initial weights.
@@ -126,8 +127,8 @@ def generator(
                 filters = widths[level - 2] if level > 1 else channels
                 x = _deconvolution(tf.nn.relu(x), filters, level > 1, seed, inner=level > 4)
                 x = instance_norm(x, seed) if level > 1 else x
-                if level > 5 and noise_seed is not None:
-                    x = _dropout(x, noise_seed, level)
+                if level > 5 and noise_seeds is not None:
+                    x = _dropout(x, noise_seeds, level)
     return tf.tanh(x)
 
 

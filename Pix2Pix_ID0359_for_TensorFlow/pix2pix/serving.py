@@ -24,11 +24,11 @@ Translate = Callable[
 ]  # float32 [N, H, W, C] -> the same, H and W multiples of 256
 
 
-def build_inference(config, noise_seed=None):
+def build_inference(config, noise_seeds=None):
     """Returns (input, output): the placeholder and the translation, any multiple of 256 in size."""
     conditions = tf.placeholder(tf.float32, [None, None, None, config.input_nc], INPUT)
     fakes = generator(
-        conditions, config.output_nc, config.ngf, noise_seed, config.legacy_bottleneck_norm
+        conditions, config.output_nc, config.ngf, noise_seeds, config.legacy_bottleneck_norm
     )
     return conditions, tf.identity(fakes, OUTPUT)
 
@@ -91,8 +91,8 @@ class CheckpointTranslator:
         config, calls = self._config, iter(range(2**31))
         with tf.Graph().as_default():
             picture = tf.placeholder(tf.int32, [])
-            noise_seed = tf.stack([config.seed, picture]) if config.stochastic else None
-            conditions, fakes = build_inference(config, noise_seed)
+            noise_seeds = tf.stack([[config.seed, picture]]) if config.stochastic else None
+            conditions, fakes = build_inference(config, noise_seeds)
             session_config = devices.session_config(self._device)
             self._session = tf.Session(config=session_config)
             restore(self._session, self._checkpoint, tf.global_variables("generator"))

@@ -49,12 +49,15 @@ def build_step(config, device: devices.Device, group: ranks.Group) -> StepGraph:
     step = tf.placeholder(tf.int32, [], "step")
     learning_rate = tf.placeholder(tf.float32, [], "learning_rate")
 
-    noise_seed = tf.stack([(config.seed + group.rank * 1_000_003) % 2**31, step])
+    # Every picture has noise of its own, whichever rank it is on.
+    n = config.batch_size
+    numbers = (step - 1) * (n * group.size) + tf.range(group.rank * n + 1, (group.rank + 1) * n + 1)
+    noise_seeds = tf.stack([tf.fill([n], config.seed), numbers], 1)
     fakes = generator(
         conditions,
         config.output_nc,
         config.ngf,
-        noise_seed,
+        noise_seeds,
         config.legacy_bottleneck_norm,
         config.seed,
     )
@@ -95,6 +98,7 @@ def build_step(config, device: devices.Device, group: ranks.Group) -> StepGraph:
         "g_loss_adversarial": g_adversarial,
         "g_loss_l1": g_l1,
     }
+    losses = group.average_losses(losses)
     return StepGraph(conditions, targets, step, learning_rate, losses, tf.group(d_train, g_train))
 
 
@@ -149,7 +153,6 @@ def train(config) -> None:
             resume=config.continue_train,
             name="pix2pix.model",
             summaries=config.log_dir,
-            mixlist_file=config.mixlist_file,
             data=data.fingerprint(pairs),
         ) as run:
             for step, (conditions, targets) in run.steps(read_batch):

@@ -149,12 +149,13 @@ def test_a_norm_over_one_pixel_carries_nothing_of_its_input():
         np.testing.assert_array_equal(session.run(normed).ravel(), np.zeros(6))  # beta
 
 
-def test_dropout_is_a_function_of_seed_and_step():
-    ones, step = tf.ones([1, 8, 8, 64]), tf.placeholder(tf.int32, [])
-    dropped = networks._dropout(ones, tf.stack([3, step]), 6)
+def test_dropout_is_a_function_of_seed_and_picture():
+    ones, number = tf.ones([2, 8, 8, 64]), tf.placeholder(tf.int32, [])
+    dropped = networks._dropout(ones, tf.stack([[3, number], [3, number + 1]]), 6)
     with tf.Session() as session:
-        first, again, other = (session.run(dropped, {step: s}) for s in (5, 5, 6))
+        first, again, other = (session.run(dropped, {number: n}) for n in (5, 5, 6))
     np.testing.assert_array_equal(first, again)
-    assert np.any(first != other)
+    np.testing.assert_array_equal(first[1], other[0])
+    assert np.any(first[0] != first[1])
     assert set(np.unique(first)) == {0.0, 2.0}
     assert abs(first.mean() - 1.0) < 0.1

@@ -13,7 +13,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from conftest import FOLDER, TINY, draw_set, run
 
-from harness.options import PlatformOptions
+from harness.platform_options import PlatformOptions
 from pix2pix import data, losses, networks, training
 from pix2pix.config import Config
 from tf_runtime import device as devices

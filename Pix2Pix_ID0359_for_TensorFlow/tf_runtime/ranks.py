@@ -8,9 +8,10 @@ none of it. tf.train.Server listens on every network interface without authentic
 ranks in a private network only.
 """
 
-import faulthandler
 import os
 import socket
+import sys
+import threading
 import time
 import zlib
 
@@ -22,7 +23,8 @@ from harness.errors import UserError
 from tf_runtime import npu
 
 TIMEOUT_SECONDS = 40  # longer than any pause that only rank 0 makes (samples, checkpoints)
-FIRST_TIMEOUT_SECONDS = 600  # of the first run, which compiles
+FIRST_TIMEOUT_SECONDS = 600  # of the first step and what is before it, which may compile
+START_SECONDS = 120  # for all ranks to start
 STEPS_TO_WAIT = 10  # a lost rank is missed after so many of the slowest steps, if that is longer
 
 
@@ -58,13 +60,14 @@ class Group:
         self._ring = size > 1 and device_name != "npu"
         kind = "GPU" if device_name == "gpu" else "CPU"
         self._device = "/job:worker/replica:0/task:%d/device:%s:0" % (rank, kind)
-        self._keys, self._limit, self._slowest = {}, FIRST_TIMEOUT_SECONDS, 0.0
+        self._keys, self._limit = {}, FIRST_TIMEOUT_SECONDS
+        self._runs, self._slowest = 0, 0.0
 
     def start(self, config: tf.ConfigProto) -> None:
         """Starts this rank's server and waits until every other rank answers.
 
         Raises:
-          RankError: if a rank does not answer within TIMEOUT_SECONDS.
+          RankError: if a rank does not answer within START_SECONDS.
         """
         if not self._ring:
             return
@@ -72,7 +75,7 @@ class Group:
         config.device_filters.append("/job:worker/task:%d" % self.rank)
         cluster = {"worker": list(self._addresses)}
         self.target = tf.train.Server(cluster, "worker", self.rank, config=config).target
-        deadline = time.monotonic() + TIMEOUT_SECONDS
+        deadline = time.monotonic() + START_SECONDS
         for address in self._addresses:
             while True:
                 try:
@@ -81,7 +84,7 @@ class Group:
                 except OSError:
                     if time.monotonic() > deadline:
                         text = "the rank at %s did not start within %d s; see its log"
-                        raise RankError(text % (address, TIMEOUT_SECONDS)) from None
+                        raise RankError(text % (address, START_SECONDS)) from None
                     time.sleep(0.2)
 
     def _key(self, name):
@@ -105,6 +108,17 @@ class Group:
         if not self._ring:  # one rank, or NPUDistributedOptimizer has done it
             return gradients
         return [(self._mean(g, "%s/%s" % (name, v.op.name)), v) for g, v in gradients]
+
+    def average_losses(self, losses: dict) -> dict:
+        """Returns {name: scalar} with the mean over the ranks of every scalar in `losses`."""
+        if self.size == 1:
+            return losses
+        values = tf.stack(list(losses.values()))
+        if self._ring:
+            values = self._mean(values, "losses/" + "/".join(losses))
+        else:
+            values = npu.sum_over_ranks(values) / self.size
+        return dict(zip(losses, tf.unstack(values, len(losses))))
 
     def broadcast(self, variables) -> tf.Operation:
         """Returns the operation that gives every rank the variables of rank 0."""
@@ -149,7 +163,10 @@ class Group:
         """Runs `fetches`; with several ranks it fails with RankError when one of them is lost."""
         if not self._ring:
             return session.run(fetches, feed)
-        faulthandler.dump_traceback_later(1.5 * self._limit, exit=True)
+        # On 1.15 and before the ranks have met, TensorFlow's own limit may do nothing.
+        watch = threading.Timer(1.5 * self._limit, self._give_up)
+        watch.daemon = True
+        watch.start()
         limit = tf.RunOptions(timeout_in_ms=int(1000 * self._limit))
         lost = (
             tf.errors.DeadlineExceededError,
@@ -160,10 +177,22 @@ class Group:
         try:
             values = session.run(fetches, feed, options=limit)
             self._slowest = max(self._slowest, time.monotonic() - begin)
-            self._limit = max(TIMEOUT_SECONDS, STEPS_TO_WAIT * self._slowest)
+            self._runs += 1
+            if self._runs > 1:  # the variables were shared, and a step was made
+                self._limit = max(TIMEOUT_SECONDS, STEPS_TO_WAIT * self._slowest)
             return values
         except lost as error:
-            text = "rank %d lost another rank (%s); start again to go on from the last checkpoint"
-            raise RankError(text % (self.rank, type(error).__name__)) from error
+            raise RankError(self._loss(type(error).__name__)) from error
         finally:
-            faulthandler.cancel_dump_traceback_later()
+            watch.cancel()
+
+    def _loss(self, why) -> str:
+        text = "rank %d lost another rank (%s); see the other logs, then start all ranks again "
+        return (text + "with --continue_train to go on from the last checkpoint") % (self.rank, why)
+
+    def _give_up(self):
+        """Ends the process, as its main thread is inside TensorFlow for good."""
+        sentence = self._loss("no answer for %.0f s" % (1.5 * self._limit))
+        print("%s: error: %s" % (os.path.basename(sys.argv[0]), sentence), file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(1)

@@ -15,15 +15,17 @@ from typing import List
 
 from harness.environment import device_id
 
-GRACE_SECONDS = 60  # how long the other ranks may take to end after one has failed
+GRACE_SECONDS = 30  # how long the other ranks may take to end after one has failed
 
 
 def launch(command: List[str], logs: List[str], bind_core=False, is_started=False) -> int:
     """Runs `command` once per log file and returns the exit status of the first rank that failed.
 
     Rank 0 is also seen on the terminal. Each rank finds RANK_ID, RANK_SIZE, RANK_ADDRESSES,
-    DEVICE_ID, ASCEND_DEVICE_ID and JOB_ID in its environment. SIGTERM is passed on; when a rank
-    fails the others are asked to stop, and killed after GRACE_SECONDS.
+    DEVICE_ID, ASCEND_DEVICE_ID and JOB_ID in its environment. SIGTERM and Ctrl-C are passed on; a
+    terminal that is closed counts as SIGTERM.
+    When a rank fails it is named, the others are asked to stop, and killed after GRACE_SECONDS.
+    What a rank started itself and left behind is killed too.
 
     Args:
       command: program and arguments.
@@ -43,10 +45,10 @@ def launch(command: List[str], logs: List[str], bind_core=False, is_started=Fals
             environment["CUDA_VISIBLE_DEVICES"] = gpus[rank % len(gpus)]
     files = [_open(log) for log in logs]
     processes, readers, asked = [], [], []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
-    ignored = signal.signal(
-        signal.SIGINT, lambda number, frame: None
-    )  # the terminal told the ranks
+    stops = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
+        stops.append(signal.SIGHUP)
+    handlers = {s: signal.signal(s, lambda number, frame: asked.append(number)) for s in stops}
     try:
         for rank, (file, environment) in enumerate(zip(files, environments)):
             process = subprocess.Popen(
@@ -54,18 +56,21 @@ def launch(command: List[str], logs: List[str], bind_core=False, is_started=Fals
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # what it starts can then be killed with it
             )
             reader = threading.Thread(target=_copy, args=(process.stdout, file, rank == 0))
             reader.start()
             processes.append(process)
             readers.append(reader)
-        status = _wait(processes, asked)
-        for reader in readers:
+        status = _wait(processes, logs, asked)
+        for process, reader in zip(processes, readers):
+            reader.join(GRACE_SECONDS)  # for what the rank started
+            _kill(process)
             reader.join()
         return status
     finally:
-        signal.signal(signal.SIGTERM, before)
-        signal.signal(signal.SIGINT, ignored)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _environment(rank, size):
@@ -92,9 +97,11 @@ def _bound(command, rank, size):
     if not shutil.which("taskset"):
         print("--bind_core: taskset is not installed, so cores are not bound", flush=True)
         return command
-    share = max(1, (os.cpu_count() or 1) // size)
-    first = rank * share % (os.cpu_count() or 1)
-    return ["taskset", "-c", "%d-%d" % (first, first + share - 1)] + command
+    cores = sorted(os.sched_getaffinity(0))
+    share = max(1, len(cores) // size)
+    first = rank * share % len(cores)
+    mine = cores[first : first + share]
+    return ["taskset", "-c", ",".join(map(str, mine))] + command
 
 
 def _open(log):
@@ -126,22 +133,57 @@ def _copy(stream, file, show):
                     show = False
 
 
-def _wait(processes, asked) -> int:
-    """Waits for all ranks; the first failure, or a SIGTERM to us, makes the others stop too."""
-    failure, deadline, passed_on = None, None, False
-    while any(process.poll() is None for process in processes):
-        failed = [process.returncode for process in processes if process.returncode]
-        if failed and deadline is None:
-            failure, deadline = failed[0], time.monotonic() + GRACE_SECONDS
-        if (failed or asked) and not passed_on:
-            passed_on = True
+def _wait(processes, logs, asked) -> int:
+    """Waits for all ranks; the first failure, or a signal to us, makes the others stop too."""
+    status, deadline, was_asked = 0, None, False
+    while [process for process in processes if process.poll() is None]:  # polls every one
+        while asked:
+            was_asked = True
+            _signal(processes, asked.pop(0))
+        status = status or _failure(processes, logs, was_asked)
+        if status and deadline is None:
+            deadline = time.monotonic() + GRACE_SECONDS
+            _signal(processes, signal.SIGTERM)
+        elif status and time.monotonic() > deadline:
             for process in processes:
-                if process.poll() is None:
-                    process.terminate()
-        if deadline and time.monotonic() > deadline:
-            for process in processes:
-                process.kill()
+                _kill(process)
         time.sleep(0.05)
-    failed = [process.returncode for process in processes if process.returncode]
-    status = failure or (failed[0] if failed else 0)
+    status = status or _failure(processes, logs, was_asked)
     return 128 - status if status < 0 else status
+
+
+def _failure(processes, logs, was_asked) -> int:
+    """Returns the status of a rank that has failed, or 0; says which unless they were to stop."""
+    failed = [(p.returncode, rank) for rank, p in enumerate(processes) if p.returncode]
+    if not failed:
+        return 0
+    status, rank = min(failed)  # one that was killed before one that missed it
+    how = "ended with status %d" % status
+    if status < 0:
+        how = "was killed by %s" % signal.Signals(-status).name
+        _kill(processes[rank])
+    text = "rank %d %s; see its log %s" % (rank, how, logs[rank])
+    if len(processes) > 1:
+        text += ". The other ranks are stopped: when the cause is mended, start again with "
+        text += "--continue_train to go on from the last checkpoint"
+    if not was_asked and (len(processes) > 1 or status < 0):
+        print(text, file=sys.stderr, flush=True)
+    return status
+
+
+def _signal(processes, number) -> None:
+    """Passes a signal on; Ctrl-C also to what the ranks started, as the terminal would."""
+    number = signal.SIGTERM if number == signal.SIGHUP else number  # the terminal was closed: save
+    for process in processes:
+        if process.poll() is None and number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        elif process.poll() is None:
+            process.send_signal(number)
+
+
+def _kill(process) -> None:
+    """Kills a rank and whatever it started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
