@@ -24,11 +24,12 @@ REQUIRED = (
     "test/train_performance_1p.sh test/train_performance_8p.sh"
 )
 ENTRY_SCRIPTS = {  # how a folder's name begins -> the paths its users call
-    "WhiteBox": "train_code/pretrain.py train_code/train.py test_code/cartoonize.py npu_train.sh",
+    "WhiteBox": "train_code/pretrain.py train_code/train.py test_code/cartoonize.py npu_train.sh "
+    "test_code/preprocess.py test_code/process.py",
     "Pix2Pix": "main.py run_model.py frozen_graph.py",
     "NEURAL-STYLE": "neural_style.py",
-    "StarGAN": "main.py frozen_graph.py scripts/npu_set_env_1p.sh scripts/train_1p.sh "
-    "scripts/test_1p.sh",
+    "StarGAN": "main.py frozen_graph.py img_process.py scripts/npu_set_env_1p.sh "
+    "scripts/train_1p.sh scripts/test_1p.sh train_1p_ci.sh test/train_RT2_performance_1p.sh",
     "U-GAT-IT": "train.py eval.py export.py preprocess.py postprocess.py ascend310_infer "
     "scripts/run_standalone_train_910.sh scripts/run_distributed_train_910.sh "
     "scripts/run_eval_910.sh scripts/run_infer_310.sh",
@@ -45,7 +46,7 @@ MODULE_LINES, HARD_MODULE_LINES = 300, 400
 FUNCTION_LINES, LONG_FUNCTION_LINES = 60, 100  # long: `train` and `build...`
 ENTRY_SCRIPT_LINES, SHELL_LINES, README_LINES = 60, 25, 200
 # Counted without docstrings, comments and blank lines, so that nobody saves on explaining.
-VENDORED, VENDORED_LINES = ("tools/shared/harness", "tools/shared/tf_runtime"), 1500
+VENDORED, VENDORED_LINES = ("tools/shared/harness", "tools/shared/tf_runtime"), 2100
 # "file" or "file::function" -> why it may exceed its budget (no module its hard limit).
 ALLOWED: dict[str, str] = {}
 ISO_8601 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?")

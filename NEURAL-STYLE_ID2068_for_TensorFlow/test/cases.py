@@ -12,6 +12,7 @@ from stylize.config import Config
 from stylize.outputs import names_for, stage_folders
 
 NETWORK = "imagenet-vgg-verydeep-19.mat"
+SWITCH = "switch_config.txt"  # the NPU's types of single operators, if it lies beside them
 LOSS_LISTS = {"%s_loss.txt": "total"}
 LAST_LOSSES = 1  # ActualLoss is the last total loss
 OUTPUTS = ("11.jpg", "11.jpg.run", "progress.txt", "progress.png")
@@ -83,6 +84,8 @@ def training(case):
         "data_dump_path": os.path.join(case.output, "data_dump"),
         "profiling_dump_path": os.path.join(case.output, "profiling"),
     }
+    if os.path.isfile(os.path.join(case.data_path, SWITCH)):
+        options["customize_dtypes"] = os.path.join(case.data_path, SWITCH)
     options.update(case.settings, content=tuple(content), styles=tuple(styles), network=network)
     options["output"] = case.output if len(content) > 1 else os.path.join(case.output, "11.jpg")
     return ["neural_style.py"] + words_for(options)

@@ -14,7 +14,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from conftest import FOLDER, TINY, draw_set, run
 
-# Little weight on L1, whose gradient jumps at 0 in every pixel: rounding would decide on which side.
+# Little weight on L1, whose gradient jumps at 0 in every pixel: rounding decides on which side.
 WORDS = TINY + ["--phase=train", "--seed=1", "--threads=1", "--L1_lambda=1", "--sample_freq=0"]
 WORDS += ["--save_latest_freq=1", "--keep_checkpoints=9"]
 STEPS = 8

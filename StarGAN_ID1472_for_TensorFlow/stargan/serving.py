@@ -12,6 +12,7 @@ from harness.errors import UserError
 from harness.files import atomic_path, read_json, write_json
 from stargan.labels import Labelled, Source, label_names
 from stargan.networks import generator
+from stargan.starting import named_checkpoint
 from tf_runtime import device as devices
 from tf_runtime.checkpoints import checkpoint_steps, restore
 
@@ -54,27 +55,19 @@ def build_inference(config, sources: List[Source], batch=None, minimal: bool = F
     side = config.image_size
     images = tf.placeholder(tf.float32, [batch, side, side, 3], IMAGES)
     labels = tf.placeholder(tf.float32, [batch, label_width(sources)], LABELS)
-    return (
-        images,
-        labels,
-        generator(images, labels, config.g_conv_dim, config.g_repeat_num, minimal),
-    )
+    output = generator(images, labels, config.g_conv_dim, config.g_repeat_num, minimal)
+    return images, labels, output
 
 
 def find_checkpoint(config) -> str:
-    """Returns the checkpoint to use: `config.checkpoint`, else the newest of the run.
+    """Returns the checkpoint to use: that of --checkpoint or --ckpt_path, else the run's newest.
 
     Raises:
       UserError: if there is none; says where it looked and what is there instead.
     """
-    if config.checkpoint:
-        name = config.checkpoint
-        name = name[: -len(".index")] if name.endswith(".index") else name
-        for path in (name, os.path.join(config.run_folder, name)):
-            if os.path.exists(path + ".index"):
-                return path
-        text = "--checkpoint %s: there is no %s.index, here or in %s"
-        raise UserError(text % (config.checkpoint, name, config.run_folder))
+    for flag in ("checkpoint", "ckpt_path"):
+        if getattr(config, flag):
+            return named_checkpoint(flag, getattr(config, flag), config.run_folder)
     steps = checkpoint_steps(config.run_folder, "model")
     if not steps:
         there = "it does not exist"

@@ -11,13 +11,14 @@ import tensorflow.compat.v1 as tf
 from harness.errors import UserError
 from harness.files import read_json, write_json
 from harness.images import grid, write_image
-from stargan import data, losses
+from stargan import data, losses, starting
 from stargan.labels import encode, find_sources, fingerprint
 from stargan.networks import discriminator, generator
 from stargan.serving import LABELS_FILE, describe_sources
 from stargan.targets import default_targets, labels_for
 from tf_runtime import device as devices
 from tf_runtime import ranks
+from tf_runtime.checkpoints import checkpoint_steps
 from tf_runtime.run import Periods, Run
 
 SAMPLES = 8  # pictures in a sample grid
@@ -107,8 +108,8 @@ def build_step(config, kinds, device: devices.Device, group: ranks.Group) -> Ste
         targets,
         mixing,
         learning_rate,
-        dict(zip(D_LOSSES, (d_real, d_fake, d_cls, d_gp, d_loss))),
-        dict(zip(G_LOSSES, (g_fake, g_rec, g_cls, g_loss))),
+        group.average_losses(dict(zip(D_LOSSES, (d_real, d_fake, d_cls, d_gp, d_loss)))),
+        group.average_losses(dict(zip(G_LOSSES, (g_fake, g_rec, g_cls, g_loss)))),
         d_train,
         g_train,
     )
@@ -150,6 +151,7 @@ def train(config) -> None:
     with tf.Graph().as_default():
         kinds = [(source.kind, len(source.names)) for source in sources]
         graph = build_step(config, kinds, device, group)
+        networks = starting_networks(config, sources)
         sampler = Sampler(config, sources)
         with Run(
             config.run_folder,
@@ -166,6 +168,8 @@ def train(config) -> None:
         ) as run:
             if group.rank == 0:
                 write_labels(config.run_folder, sources, run.first_step > 1)
+            if run.first_step == 1:
+                starting.load_networks(run.session, networks)
             for step, batches in run.steps(read_batches):
                 rate, values = learning_rate(config, step, last_step), {}
                 for number, batch in enumerate(batches):  # one, or one of each data set
@@ -188,6 +192,25 @@ def train(config) -> None:
                 is_due = step == last_step or step % max(config.save_steps, 1) == 0
                 if config.save_steps and is_due and group.rank == 0:
                     sampler.write(run.session, "train_stargan_%06d.png" % step)
+
+
+def starting_networks(config, sources) -> Dict[str, np.ndarray]:
+    """Returns {name: array} of both networks in --ckpt_path; {} without. Needs the graph of a step.
+
+    Raises:
+      UserError: if they do not fit, or were trained with other labels.
+    """
+    if not config.ckpt_path or checkpoint_steps(config.run_folder, "model"):  # it goes on instead
+        return {}
+    path = starting.named_checkpoint("ckpt_path", config.ckpt_path, config.run_folder)
+    before = read_json(os.path.join(os.path.dirname(path), LABELS_FILE))
+    if before and before != describe_sources(sources):
+        text = "--ckpt_path %s was trained with the labels %s; mend --selected_attrs"
+        names = [name for one in before for name in one["names"]]
+        raise UserError(text % (path, " ".join(names)))
+    print("starting from the networks in %s" % path, flush=True)
+    variables = tf.trainable_variables("G/") + tf.trainable_variables("D/")
+    return starting.read_networks(path, variables)
 
 
 def write_labels(folder: str, sources, is_resumed: bool) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "OUTPUTS",
     "Config",
     "accuracy",
+    "case_suffix",
     "check_data",
     "following",
     "metrics",
@@ -73,6 +74,11 @@ def _options(case):
     return options
 
 
+def case_suffix(case) -> str:
+    """Returns what the CaseName has after 1p: "_RT2" for test/train_RT2_performance_1p.sh."""
+    return "_RT2" if case.config.dynamic_input else ""
+
+
 def training(case):
     """Words of the training program."""
     return ["main.py", "--phase=train"] + words_for(_options(case))
@@ -84,7 +90,8 @@ def following(case):
         print("--num_test 0: the accuracy is not measured", flush=True)
         return []
     options, programs = _options(case), []
-    options.pop("phase", None)
+    for name in ("phase", "ckpt_path"):  # the training started from that, the rest has its result
+        options.pop(name, None)
     if case.preset == "full" and case.config.dataset != "both" and not case.config.classifier:
         options["classifier"] = _own_classifier(case)
         words = {k: v for k, v in options.items() if k not in ("classifier", "output_dir")}

@@ -338,7 +338,7 @@ def test_help_lists_every_documented_option(tmp_path):
     flags += "num_step_decay training_iterations summary_steps checkpoint_steps save_steps "
     flags += "checkpoint test_concatenate precision_mode loss_scale over_dump data_dump_flag "
     flags += "data_dump_step profiling data_path lr_decay num_test input_dir target dataset "
-    for flag in (flags + "class_root").split():
+    for flag in (flags + "class_root ckpt_path dynamic_input").split():
         assert "  --%s " % flag in done.stdout, flag
 
 

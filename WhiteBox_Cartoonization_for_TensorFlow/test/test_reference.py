@@ -19,7 +19,7 @@ from harness.images import read_image
 from tf_runtime.device import choose
 from whitebox import losses, serving
 from whitebox.config import CartoonizeConfig
-from whitebox.data import to_float
+from whitebox.data import cut_off, to_float
 from whitebox.generators import read_generator
 from whitebox.networks import Discriminator, generator
 from whitebox.representations import guided_filter, surface, texture
@@ -88,7 +88,7 @@ def test_the_generator_and_its_filters(numbers, published, name, minimal):
     tolerances = {"gf_train_r1_eps1e-2": 1e-5, "gf_self_r5_eps0.2": 5e-5}
     for key, value in values.items():
         _assert_close(value, numbers["out/%s/%s" % (name, key)], tolerances.get(key, 2e-5))
-    cartoon = serving.cut_off(values["gf_r1_eps5e-3"][0])[..., ::-1]
+    cartoon = cut_off(values["gf_r1_eps5e-3"][0])[..., ::-1]
     wrong = np.abs(cartoon.astype(int) - numbers["out/%s/cartoon_uint8" % name])
     assert wrong.max() <= 1
     assert np.mean(wrong > 0) <= 1e-3

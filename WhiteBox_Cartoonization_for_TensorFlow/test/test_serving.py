@@ -11,9 +11,9 @@ from harness.errors import UserError
 from tf_runtime.device import choose
 from whitebox import serving
 from whitebox.config import CartoonizeConfig
-from whitebox.data import to_float
+from whitebox.data import cut_off, to_float
 from whitebox.generators import GENERATOR_SHAPES, WeightsError, write_generator
-from whitebox.serving import HALO, Cartoonizer, cut_off, find_weights, pad, tiles
+from whitebox.serving import HALO, Cartoonizer, find_weights, pad, tiles
 
 
 def _weights():

@@ -17,6 +17,7 @@ order:
                    both trainings leave behind while they run
   serving          weights -> cartoons of any size; exporting writes .pb, .onnx, .tflite
   cartoonizing     pictures, folders and videos through it
+  offline          the .bin files of an inference client for an Ascend 310
   evaluation       distances of a folder of cartoons to the two domains
 
 Pictures are uint8 [H, W, 3] RGB outside the networks and float32 BGR in [-1, 1] inside them, as the

@@ -164,6 +164,15 @@ def to_float(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels[..., ::-1]).astype(np.float32) / 127.5 - 1.0
 
 
+def cut_off(values: np.ndarray) -> np.ndarray:
+    """Returns uint8 RGB in 0..255 for BGR in [-1, 1], clipped; fractions of a level are cut off.
+
+    The published code does so, and its cartoons are half a level darker than rounded ones.
+    """
+    levels = (values[..., ::-1] + 1.0) * 127.5 + 1e-4  # rounding errors must not cost a level
+    return np.clip(levels, 0, 255).astype(np.uint8)
+
+
 def to_uint8(values: np.ndarray) -> np.ndarray:
     """Returns uint8 RGB [..., 3] for float BGR [..., 3] in [-1, 1]; the rest is clipped."""
     pixels = np.clip(np.rint((np.asarray(values) + 1.0) * 127.5), 0, 255).astype(np.uint8)

@@ -17,6 +17,7 @@ from whitebox.networks import GENERATOR, generator
 from whitebox.progress import GENERATORS_FOLDER, Generators, Lines, Samples, is_due
 
 BETAS = 0.5, 0.99  # Adam's momentum terms
+LOG_LINE = "pretrain, iter: %d, recon_loss: %.6f"
 SECONDS_TO_WRITE = 60  # until the other ranks give up
 
 
@@ -60,6 +61,7 @@ def pretrain(config) -> bool:
         adam = tf.train.AdamOptimizer(config.adv_train_lr, *BETAS)
         variables = tf.trainable_variables(GENERATOR + "/")
         train = devices.minimize(adam, loss, variables, device, group, "pretraining")
+        losses = group.average_losses({"recon_loss": loss})
         generators, samples = Generators(config), Samples(config, domains, generator)
         with Run(
             os.path.join(config.folder, "checkpoint"),
@@ -74,10 +76,10 @@ def pretrain(config) -> bool:
         ) as run:
             lines = Lines(run)
             for step, batch in run.steps(read_photos):
-                value, _ = run.step((loss, train), {photos: batch})
-                if run.log(step, {"recon_loss": value}):
+                values, _ = run.step((losses, train), {photos: batch})
+                if run.log(step, values):
                     lines.time_per_step(step, last_step)
-                    run.print("pretrain, iter: %d, recon_loss: %.6f" % (step, value))
+                    run.print(LOG_LINE % (step, values["recon_loss"]))
                 at_end = step == last_step or run.stopped
                 if group.rank == 0 and (at_end or is_due(step, config.save_steps)):
                     generators.write(run.session, step)

@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from harness.errors import UserError
 from tf_runtime import device as devices
-from whitebox.data import to_float
+from whitebox.data import cut_off, to_float
 from whitebox.generators import newest_generator, read_generator
 from whitebox.networks import generator
 from whitebox.progress import GENERATORS_FOLDER
@@ -120,15 +120,6 @@ class Cartoonizer:
             cartoons = np.clip(cartoons, -1, 1)
             cartoons = self._strength * cartoons + (1 - self._strength) * images
         return cut_off(cartoons[:, :height, :width])
-
-
-def cut_off(values: np.ndarray) -> np.ndarray:
-    """Returns uint8 RGB in 0..255 for BGR in [-1, 1], clipped; fractions of a level are cut off.
-
-    The published code does so, and its cartoons are half a level darker than rounded ones.
-    """
-    levels = (values[..., ::-1] + 1.0) * 127.5 + 1e-4  # rounding errors must not cost a level
-    return np.clip(levels, 0, 255).astype(np.uint8)
 
 
 def pad(pictures: np.ndarray) -> np.ndarray:

@@ -121,8 +121,8 @@ def build_step(config, vgg: Vgg, device: devices.Device, group: ranks.Group) -> 
     names += "g_loss_blur d_loss_total g_loss_total"
     values = (tv, content, structure, content + structure, d_texture, g_texture)
     values += (d_surface, g_surface, d_loss, g_loss)
-    words = (photos, cartoons, flattened, weights, dict(zip(names.split(), values)))
-    return StepGraph(*words, train, remember, preview)
+    means = group.average_losses(dict(zip(names.split(), values)))
+    return StepGraph(photos, cartoons, flattened, weights, means, train, remember, preview)
 
 
 def run_folder(config) -> str:
