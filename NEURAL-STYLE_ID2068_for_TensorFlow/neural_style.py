@@ -35,6 +35,8 @@ def main() -> int:
     print(network.description, flush=True)
     if config.optimizer == "lbfgs":  # its line search needs exact gradients
         config = dataclasses.replace(config, precision_mode="force_fp32")
+    rank, size = environment.rank_and_size()
+    environment.leave_group()  # each rank has pictures of its own: nothing may wait for the others
     device = devices.choose(config)
 
     def work(content, output, folder, initial):
@@ -43,7 +45,6 @@ def main() -> int:
             inputs = inputs._replace(initial=initial)
         return stylise(config, network, device, inputs, output, folder)
 
-    rank, size = environment.rank_and_size()
     return jobs.run(plan, config, work, rank, size)
 
 

@@ -164,6 +164,9 @@ def main() -> int:
         text = "--output %s cannot be written (%s); choose another place"
         raise UserError(text % (path, error.strerror)) from error
     last = options.first_device + options.devices - 1
+    if server.startswith("127."):
+        text = "note: %s is this server to itself only; for several servers give --server"
+        print(text % server, file=sys.stderr)
     print("%s: devices %d to %d of %s" % (path, options.first_device, last, server))
     print(usage(options, path))
     if options.devices not in (1, 2, GROUP, MOST) or (

@@ -155,6 +155,10 @@ def main(argv: List[str]) -> int:
     case, options = read_case(preset, ranks, words, module)
     if options.conda_name and not shutil.which("conda"):
         raise UserError("--conda_name %s: conda is not on the PATH" % options.conda_name)
+    other = read_json(os.path.join(case.output, "case.json"), {}).get("model", "")
+    if other not in ("", os.path.basename(ROOT)):
+        text = "%s holds the results of %s; choose another output folder"
+        raise UserError(text % (case.output, other))
     problem = _data_problem(case, module)
     if problem:
         print('[Error] para "data_path" must be config\n%s' % problem, flush=True)
@@ -178,27 +182,27 @@ def _run(case, options, module) -> int:
     start, begin = datetime.datetime.now(datetime.timezone.utc), time.monotonic()
     rank, size = environment.rank_and_size()
     is_started = size > 1  # by a platform: this process is one of the ranks
-    words = (
-        program(case, module.training(case), options.conda_name),
-        _logs(case, rank, is_started),
-    )
+    command = program(case, module.training(case), options.conda_name)
+    logs = [_log(case, one) for one in ([rank] if is_started else range(case.ranks))]
     if rank:
-        return launch(*words, options.bind_core, is_started)
+        return launch(command, logs, options.bind_core, is_started)
     if not getattr(case.config, "continue_train", False):
         network = os.path.basename(case.root)
         names = ["case.json", "result.json", "train_*.log", network + "_bs*"]
         names += [] if is_started else ["rank_*"]  # others may be writing there
         move_earlier(case.output, names + list(module.OUTPUTS))
-    started = {"preset": case.preset, "command": case.command}
+    started = {"model": os.path.basename(ROOT), "preset": case.preset, "command": case.command}
     write_json(os.path.join(case.output, "case.json"), started)
-    status = launch(*words, options.bind_core, is_started)
+    caught = []
+    status = launch(command, logs, options.bind_core, is_started, caught)
     seconds = {"training": time.monotonic() - begin}
     training = read_json(os.path.join(module.run_folder(case), "training.json"), {})
-    evaluated = status == 0 and training.get("stopped") is False  # not there: it did not begin
+    # A training.json that is not there: it did not begin. A signal may come in the last step.
+    evaluated = status == 0 and training.get("stopped") is False and not caught
     if evaluated:
         for words in module.following(case):
             command = program(case, words, options.conda_name)
-            status = status or launch(command, _logs(case, 0, True))
+            status = status or launch(command, logs[:1])
     seconds["case"] = time.monotonic() - begin
     suffix = module.case_suffix(case) if hasattr(module, "case_suffix") else ""
     name = case_name(case, options.bind_core, suffix)
@@ -206,13 +210,11 @@ def _run(case, options, module) -> int:
     return status
 
 
-def _logs(case, first: int, only_one: bool) -> List[str]:
-    """Returns the paths of the logs: of rank 0 in the output folder, of others in rank_N of it."""
-    device, logs = environment.device_id() - (first if only_one else 0), []
-    for rank in [first] if only_one else range(case.ranks):
-        folder = os.path.join(case.output, "rank_%d" % rank if rank else "")
-        logs.append(os.path.join(folder, "train_%d.log" % (device + rank)))
-    return logs
+def _log(case, rank: int) -> str:
+    """Returns the path of a rank's log: of rank 0 in the output folder, of others in rank_N."""
+    first = environment.device_id() - environment.rank_and_size()[0]
+    folder = os.path.join(case.output, "rank_%d" % rank if rank else "")
+    return os.path.join(folder, "train_%d.log" % max(first + rank, 0))
 
 
 if __name__ == "__main__":

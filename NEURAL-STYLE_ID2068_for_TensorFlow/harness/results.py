@@ -60,7 +60,7 @@ def write_results(
             "start": start,
             "duration_seconds": round(seconds["case"], 3),
             "exit_status": status,
-            "stopped": training.get("stopped", False),
+            "stopped": status == 0 and not evaluated,
             "command": case.command,
         },
     )
@@ -68,12 +68,12 @@ def write_results(
     lines["E2ETrainingTime"] = "%d" % round(seconds["training"])
     text = "".join("%s = %s\n" % item for item in lines.items())
     write_text(os.path.join(case.output, name + ".log"), text)
+    if status == 0 and not evaluated:
+        print("stopped: not evaluated; --continue_train goes on")
     _print_last_lines(case, training, lines)
 
 
 def _print_last_lines(case, training, lines) -> None:
-    if training.get("stopped"):
-        print("stopped before the last step: not evaluated; --continue_train goes on")
     if training.get("surroundings", {}).get("device") == "npu":
         print(_npu_notice(os.path.join(case.output, "train_%d.log" % device_id())))
     print("------------------ Final result ------------------")

@@ -17,12 +17,12 @@ import tensorflow.compat.v1 as tf
 
 from harness import environment
 from harness.errors import UserError
-from harness.platform_options import FULL_PRECISION
+from harness.platform_options import FULL_PRECISION, OLDER_PRECISIONS
 
 FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MIXED = ("allow_mix_precision", "allow_mix_precision_fp16", "allow_mix_precision_bf16")
 MIXED_V2 = ("mixed_float16", "mixed_bfloat16")
-# Options that releases before master, or r1.10, do not have -> what they are then.
+# Options that not every release has -> what they are then.
 NEWER = {"precision_mode_v2": "", "deterministic": False, "customize_dtypes": ""}
 MOST_DUMP_STEPS = 100
 SCALE = (2**32, 1000, 2, 2, 0.5)  # first scale, steps to a rise, overflows to a fall, factors
@@ -52,31 +52,25 @@ def load(options):
     except ImportError as error:
         text = "--device npu: npu_bridge cannot be loaded (%s); check the CANN environment"
         raise UserError(text % error) from error
-    known = inspect.signature(NPURunConfig.__init__).parameters
+    known, newer = inspect.signature(NPURunConfig.__init__).parameters, dict(NEWER)
+    if "precision_mode_v2" not in known and options.precision_mode not in OLDER_PRECISIONS:
+        newer["precision_mode"] = "allow_mix_precision"
+        known = set(known) - {"precision_mode"}
     changes = {
         name: value
-        for name, value in NEWER.items()
+        for name, value in newer.items()
         if getattr(options, name) != value and name not in known
     }
-    for name in changes:
-        print("--%s is left out: the installed npu_bridge does not have it" % name, flush=True)
-    is_newer = options.precision_mode not in FULL_PRECISION + (
-        "allow_mix_precision",
-        "allow_fp32_to_fp16",
-        "force_fp16",
-    )
-    if is_newer and "precision_mode_v2" not in known:
-        changes["precision_mode"] = "allow_mix_precision"
-        text = (
-            "--precision_mode=%s is left out: the installed npu_bridge does not have it; taking %s"
-        )
-        print(text % (options.precision_mode, changes["precision_mode"]), flush=True)
-    options = dataclasses.replace(options, **changes)
-    _check(options)
-    return options
+    for name, value in changes.items():
+        text = "--%s=%s: the installed npu_bridge does not have it; it is %s"
+        print(text % (name, getattr(options, name), value or "left out"), flush=True)
+    if 0 < options.loss_scale < 1:
+        text = "--loss_scale %s: on an NPU it must be at least 1, or 0 to adapt it"
+        raise UserError(text % options.loss_scale)
+    return dataclasses.replace(options, **changes)
 
 
-def _check(options) -> None:
+def check(options) -> None:
     """Raises UserError for what npu_bridge would only refuse, or ignore, when it compiles."""
     if options.data_dump_flag and options.over_dump:
         raise UserError("--data_dump_flag and --over_dump share one dump on the NPU; choose one")
@@ -86,9 +80,9 @@ def _check(options) -> None:
     if not good or len(parts) > MOST_DUMP_STEPS:
         text = "--data_dump_step %s: it must be at most %d steps or ranges such as 0|5|10-20"
         raise UserError(text % (options.data_dump_step, MOST_DUMP_STEPS))
-    if 0 < options.loss_scale < 1:
-        text = "--loss_scale %s: on an NPU it must be at least 1, or 0 to adapt it"
-        raise UserError(text % options.loss_scale)
+    if options.session_device_id >= 0 and environment.rank_and_size()[1] > 1:
+        text = "--session_device_id %d would be the NPU of every rank; leave it out"
+        raise UserError(text % options.session_device_id)
     for name in ("mixlist_file", "fusion_off_file", "customize_dtypes"):
         path = getattr(options, name)
         if path and not os.path.isfile(path):
@@ -160,7 +154,7 @@ def _session_options(options) -> dict:
         values["deterministic"] = 1
     if options.dynamic_input:
         values.update(dynamic_input=True, dynamic_graph_execute_mode="lazy_recompile")
-    if options.fusion_off_flag:
+    if options.fusion_off_flag or options.fusion_off_file:
         default = os.path.join(FOLDER, "tf_runtime", "fusion_switch.cfg")
         values["fusion_switch_file"] = os.path.abspath(options.fusion_off_file or default)
     if options.autotune:
@@ -186,18 +180,11 @@ def _own_folder(path: str) -> str:
     return path
 
 
-def distribute(optimizer):
-    """Returns `optimizer` with the mean over all ranks of its gradients."""
-    from npu_bridge.estimator.npu.npu_optimizer import NPUDistributedOptimizer
-
-    return NPUDistributedOptimizer(optimizer)
-
-
 def scale_loss(optimizer, fixed: float, ranks: int):
     """Returns `optimizer` with a loss scale of its own; an overflow on any rank skips the step.
 
     Args:
-      optimizer: from `distribute`.
+      optimizer: a tf.train optimizer.
       fixed: the loss scale; 0 adapts it.
       ranks: how many train together.
     """
@@ -227,8 +214,15 @@ def broadcast(variables) -> tf.Operation:
     return tf.group(*done)
 
 
-def sum_over_ranks(tensor: tf.Tensor) -> tf.Tensor:
-    """Returns the sum of `tensor` over all ranks."""
+def sum_over_ranks(tensor: tf.Tensor, fusion_id: int = 0) -> tf.Tensor:
+    """Returns the sum of `tensor` over all ranks.
+
+    Args:
+      tensor: of the same shape on every rank.
+      fusion_id: HCCL may send tensors of one number > 0 together, and 0 alone. Tensors of which one
+        depends on another, such as the gradients of two optimisers in a step, need different ones.
+    """
     from npu_bridge.hccl import hccl_ops
 
-    return hccl_ops.allreduce(tensor, "sum")
+    words = {"fusion": 2, "fusion_id": fusion_id} if fusion_id else {"fusion": 0}
+    return hccl_ops.allreduce(tensor, "sum", **words)

@@ -8,7 +8,6 @@ import os
 from typing import List, NamedTuple
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 from PIL import Image
 from tqdm import tqdm
 
@@ -71,21 +70,20 @@ def evaluate(config, jobs: List[Job], translate: Translate) -> dict:
       "fid", of the translations to the targets}.
     """
     rows, each = [], []
-    with Ssim() as ssim:
-        for job in tqdm(jobs, unit="picture", disable=None):
-            condition, target = _read(job, config)
-            if not each and not job.has_target:
-                _warn_of_scale(condition, config)
-            fake = data.to_uint8(translate_picture(translate, data.to_float(condition)))
-            pictures = {"inputs": condition, "": fake, "targets": target}
-            for folder, pixels in pictures.items():
-                if pixels is not None:
-                    path = os.path.join(config.test_dir, folder, job.name + ".png")
-                    write_image(path, pixels)
-            score = {} if target is None else compare(fake, target, ssim)
-            each.append(dict(picture=job.name, source=os.path.basename(job.pair.a), **score))
-            if len(rows) < PAGE_ROWS:
-                rows.append(page_row(each[-1], [p for p in pictures.values() if p is not None]))
+    for job in tqdm(jobs, unit="picture", disable=None):
+        condition, target = _read(job, config)
+        if not each and not job.has_target:
+            _warn_of_scale(condition, config)
+        fake = data.to_uint8(translate_picture(translate, data.to_float(condition)))
+        pictures = {"inputs": condition, "": fake, "targets": target}
+        for folder, pixels in pictures.items():
+            if pixels is not None:
+                path = os.path.join(config.test_dir, folder, job.name + ".png")
+                write_image(path, pixels)
+        score = {} if target is None else compare(fake, target)
+        each.append(dict(picture=job.name, source=os.path.basename(job.pair.a), **score))
+        if len(rows) < PAGE_ROWS:
+            rows.append(page_row(each[-1], [p for p in pictures.values() if p is not None]))
     metrics = {"pictures": len(each)}
     for key in ("l1", "psnr", "ssim"):
         if key in each[0]:
@@ -123,26 +121,33 @@ def _read(job, config):
     return condition, target
 
 
-class Ssim:
-    """Structural similarity of two uint8 pictures; a context manager that holds its session."""
+def ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """Returns the structural similarity (Wang et al. 2004, equation 13), -1 to 1.
 
-    def __enter__(self):
-        self._graph = tf.Graph()
-        with self._graph.as_default():
-            self._pictures = [tf.placeholder(tf.uint8, [None, None, None]) for _ in range(2)]
-            self._value = tf.image.ssim(*self._pictures, max_val=255)
-        self._session = tf.Session(graph=self._graph)
-        return self
+    The mean over the channels and all Gaussian windows of 11 pixels that lie inside.
 
-    def __call__(self, a: np.ndarray, b: np.ndarray) -> float:
-        """Returns the similarity of `a` and `b`, uint8 [H, W, C] with at least 11 pixels a side."""
-        return float(self._session.run(self._value, dict(zip(self._pictures, (a, b)))))
+    Args:
+      a: uint8 [H, W, C], H and W at least 11.
+      b: the same.
+    """
+    weights = np.exp(-np.square(np.arange(-5, 6) / 1.5) / 2)
+    weights /= weights.sum()
 
-    def __exit__(self, *exception):
-        self._session.close()
+    def average(x):
+        height, width = x.shape[0] - 10, x.shape[1] - 10
+        x = sum(weight * x[i : i + height] for i, weight in enumerate(weights))
+        return sum(weight * x[:, i : i + width] for i, weight in enumerate(weights))
+
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    mean_a, mean_b, product = average(a), average(b), average(a * b)
+    squares = np.square(mean_a) + np.square(mean_b)
+    variances = average(np.square(a) + np.square(b)) - squares
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    luminance = (2 * mean_a * mean_b + c1) / (squares + c1)
+    return float(np.mean(luminance * (2 * (product - mean_a * mean_b) + c2) / (variances + c2)))
 
 
-def compare(fake: np.ndarray, target: np.ndarray, ssim) -> dict:
+def compare(fake: np.ndarray, target: np.ndarray) -> dict:
     """Returns {"l1", "psnr", "ssim"} of two uint8 [H, W, C]; equal pictures have 100 dB."""
     difference = data.to_float(fake) - data.to_float(target)
     square = max(float(np.mean(np.square(difference / 2.0))), 1e-10)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FID in the test phase and in a case, with a program in the place of tools/fid."""
+"""SSIM; FID in the test phase and in a case, with a program in the place of tools/fid."""
 
 import json
 
 import cases
+import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 from conftest import draw_set, run
 
 from harness.cases import Case
@@ -111,3 +113,13 @@ def test_a_case_without_test_pairs_trains_without_the_tool(tmp_path, monkeypatch
     case = _case(dataset, tmp_path / "out", inception="nowhere.pb")
     cases.check_data(case)
     assert cases.following(case) == []
+
+
+def test_ssim_is_that_of_tensorflow():
+    rng = np.random.RandomState(0)
+    a = rng.randint(0, 256, [37, 52, 3]).astype(np.uint8)
+    b = np.clip(a + rng.normal(0, 40, a.shape), 0, 255).astype(np.uint8)
+    with tf.Graph().as_default(), tf.Session() as session:
+        expected = session.run(tf.image.ssim(tf.constant(a), tf.constant(b), max_val=255))
+    np.testing.assert_allclose(evaluation.ssim(a, b), expected, atol=1e-5)
+    assert evaluation.ssim(a, a) == 1.0

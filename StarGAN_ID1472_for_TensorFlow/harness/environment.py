@@ -10,6 +10,7 @@ RANK_ADDRESSES       "host:port,..." of all ranks, for several devices without N
 """
 
 import os
+import re
 from typing import Tuple
 
 from harness.errors import UserError
@@ -23,7 +24,7 @@ def number(name: str, default: int = 0) -> int:
       UserError: if there is something else in it.
     """
     text = os.environ.get(name) or str(default)
-    if not text.isdigit():
+    if not re.fullmatch("[0-9]+", text):
         raise UserError("the environment has %s=%s; it must be a whole number" % (name, text))
     return int(text)
 
@@ -50,31 +51,46 @@ def addresses(size: int) -> Tuple[str, ...]:
     """Returns the RANK_ADDRESSES of `size` ranks.
 
     Raises:
-      UserError: if there are not as many.
+      UserError: if there are not as many, or one cannot be.
     """
     found = tuple(a for a in os.environ.get("RANK_ADDRESSES", "").split(",") if a)
     if len(found) != size:
-        text = "RANK_SIZE %d needs as many RANK_ADDRESSES (host:port,...), but there are %d"
-        raise UserError(text % (size, len(found)))
+        text = "RANK_SIZE %d needs the RANK_ADDRESSES (host:port,...) of as many ranks, not of %d; "
+        raise UserError((text + "the test scripts with --rank_size set them") % (size, len(found)))
+    for address in found:
+        port = re.fullmatch(r".+:([0-9]{1,5})", address)
+        if not port or int(port.group(1)) > 65535 or found.count(address) > 1:
+            text = "RANK_ADDRESSES has %s; each must be host:port with a port of its own"
+            raise UserError(text % address)
     return found
 
 
 def check_rank_table(rank: int, size: int) -> None:
-    """Checks that NPUs can find each other: RANK_TABLE_FILE lists the ranks, or CM_CHIEF_IP is set.
+    """Checks that RANK_TABLE_FILE lists the ranks, so that NPUs can find each other.
 
     Raises:
-      UserError: if the file is not there, is damaged, or lists other ranks.
+      UserError: if the file is not there, is damaged or not complete, or lists other ranks.
     """
-    if os.environ.get("CM_CHIEF_IP"):  # later releases of CANN do without the file
-        return
     path = os.environ.get("RANK_TABLE_FILE", "")
     if not os.path.isfile(path):
         text = "%d NPUs need RANK_TABLE_FILE, the HCCL rank table, but it is %s; write one with "
         raise UserError((text + "python -m tools.rank_table") % (size, path or "not set"))
-    servers = (read_json(path) or {}).get("server_list")
-    if servers is None:  # the older form
+    table = read_json(path)
+    if not isinstance(table, dict) or table.get("status") != "completed":
+        raise UserError("%s is no completed rank table; write one or wait for it" % path)
+    if "server_list" not in table:  # the older form
         return
-    ranks = [device["rank_id"] for server in servers for device in server["device"]]
+    devices = [device for server in table["server_list"] for device in server.get("device", [])]
+    ranks = {str(device.get("rank_id")): str(device.get("device_id")) for device in devices}
     if len(ranks) != size or str(rank) not in ranks:
         text = "%s lists the ranks %s; RANK_SIZE is %d and this is rank %d; give their own table"
         raise UserError(text % (path, ", ".join(ranks), size, rank))
+    if ranks[str(rank)] != str(device_id()):  # right in a container that numbers anew
+        text = "rank %d takes device %d (ASCEND_DEVICE_ID) where %s has %s"
+        print(text % (rank, device_id(), path, ranks[str(rank)]), flush=True)
+
+
+def leave_group() -> None:
+    """Makes this process one of its own, for software that reads the environment itself."""
+    for name in ("RANK_ID", "RANK_SIZE", "RANK_TABLE_FILE"):
+        os.environ.pop(name, None)

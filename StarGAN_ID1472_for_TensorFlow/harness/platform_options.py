@@ -8,10 +8,8 @@ import dataclasses
 from harness.options import option
 
 FULL_PRECISION = ("force_fp32", "must_keep_origin_dtype")
-PRECISIONS = FULL_PRECISION + (
-    "allow_mix_precision",
-    "allow_fp32_to_fp16",
-    "force_fp16",
+OLDER_PRECISIONS = FULL_PRECISION + ("allow_mix_precision", "allow_fp32_to_fp16", "force_fp16")
+PRECISIONS = OLDER_PRECISIONS + (
     "cube_fp16in_fp32out",
     "allow_mix_precision_fp16",
     "allow_mix_precision_bf16",
@@ -90,8 +88,10 @@ def switches_given(options) -> list:
     """Returns the flags among `options` that only have an effect on an NPU."""
     names = (
         "precision_mode_v2",
+        "mixlist_file",
         "customize_dtypes",
         "fusion_off_flag",
+        "fusion_off_file",
         "dynamic_input",
         "deterministic",
         "autotune",

@@ -12,6 +12,8 @@ from harness.buckets import KNOWN, UNSAVED, insist, line_of, moxing, say, scan
 from harness.errors import UserError
 from harness.files import read_json, write_text
 
+LAST_SECONDS = 600  # an upload on its way may take so long at the end before another begins
+
 
 class Uploads:
     """Keeps a bucket equal to the results in a local copy: every so often, and at the end.
@@ -66,7 +68,7 @@ class Uploads:
         now = scan(self._folder, self._is_mine)
         new = [name for name in now if self._known.get(name) != now[name]]
         with tempfile.TemporaryDirectory(dir=self._place) as staged:
-            new = [name for name in new if _link(self._folder, staged, name)]
+            new = [name for name in new if _stage(self._folder, staged, name)]
             if new:
                 moxing().copy_parallel(staged, self._url)
         self._known.update((name, now[name]) for name in new)
@@ -81,7 +83,7 @@ class Uploads:
         """Ends the uploads with a last one; returns whether it succeeded."""
         self._end.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(LAST_SECONDS)
         say("Start to copy output directory %s to %s" % (self._folder, self._url))
         try:
             insist("the upload to %s" % self._url, self._pause, self.upload)
@@ -92,17 +94,24 @@ class Uploads:
         return True
 
 
-def _link(source, target, name) -> bool:
+def _stage(source, target, name) -> bool:
     """Puts a file of the folder `source` into `target` too; returns False if it has gone."""
     path = os.path.join(target, name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
+    grows = name.endswith((".log", ".jsonl")) or "tfevents" in name
     try:
-        try:
-            os.link(os.path.join(source, name), path)
-        except FileNotFoundError:
-            raise
-        except OSError:  # not every file system has links
+        if grows or not _link(os.path.join(source, name), path):
             shutil.copyfile(os.path.join(source, name), path)
         return True
     except FileNotFoundError:
+        return False
+
+
+def _link(source, target) -> bool:
+    try:
+        os.link(source, target)
+        return True
+    except FileNotFoundError:
+        raise
+    except OSError:  # not every file system has links
         return False

@@ -76,7 +76,7 @@ def _options(case):
 
 def case_suffix(case) -> str:
     """Returns what the CaseName has after 1p: "_RT2" for test/train_RT2_performance_1p.sh."""
-    return "_RT2" if case.config.dynamic_input else ""
+    return "_RT2" if os.environ.get("ENABLE_RUNTIME_V2") == "1" else ""
 
 
 def training(case):

@@ -4,4 +4,5 @@
 # Needs --data_path=FOLDER; --help lists every option.
 folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PYTHONPATH="$folder${PYTHONPATH:+:$PYTHONPATH}" ENABLE_RUNTIME_V2=1
+unset RANK_ID RANK_SIZE # the rank is started here
 exec python3 -m harness.cases performance 1 --dynamic_input "$@"

@@ -61,7 +61,7 @@ class Group:
         kind = "GPU" if device_name == "gpu" else "CPU"
         self._device = "/job:worker/replica:0/task:%d/device:%s:0" % (rank, kind)
         self._keys, self._limit = {}, FIRST_TIMEOUT_SECONDS
-        self._runs, self._slowest = 0, 0.0
+        self._runs, self._slowest, self._optimizers = 0, 0.0, 0
 
     def start(self, config: tf.ConfigProto) -> None:
         """Starts this rank's server and waits until every other rank answers.
@@ -105,9 +105,12 @@ class Group:
 
     def average_gradients(self, gradients, name: str):
         """Returns [(gradient, variable)] with each gradient replaced by its mean over the ranks."""
-        if not self._ring:  # one rank, or NPUDistributedOptimizer has done it
+        if self.size == 1:
             return gradients
-        return [(self._mean(g, "%s/%s" % (name, v.op.name)), v) for g, v in gradients]
+        if self._ring:
+            return [(self._mean(g, "%s/%s" % (name, v.op.name)), v) for g, v in gradients]
+        self._optimizers += 1
+        return [(npu.sum_over_ranks(g, self._optimizers) / self.size, v) for g, v in gradients]
 
     def average_losses(self, losses: dict) -> dict:
         """Returns {name: scalar} with the mean over the ranks of every scalar in `losses`."""

@@ -13,12 +13,14 @@ import threading
 import time
 from typing import List
 
-from harness.environment import device_id
+from harness.environment import device_id, rank_and_size
 
 GRACE_SECONDS = 30  # how long the other ranks may take to end after one has failed
 
 
-def launch(command: List[str], logs: List[str], bind_core=False, is_started=False) -> int:
+def launch(
+    command: List[str], logs: List[str], bind_core=False, is_started=False, caught=None
+) -> int:
     """Runs `command` once per log file and returns the exit status of the first rank that failed.
 
     Rank 0 is also seen on the terminal. Each rank finds RANK_ID, RANK_SIZE, RANK_ADDRESSES,
@@ -32,27 +34,26 @@ def launch(command: List[str], logs: List[str], bind_core=False, is_started=Fals
       logs: one path per rank; missing folders are made.
       bind_core: give each rank its own share of the processor's cores.
       is_started: this process itself was started as a rank; its environment is kept as it is.
+      caught: a list that takes the signals that came, or None.
     """
-    environments = [_environment(rank, len(logs)) for rank in range(len(logs))]
-    if is_started:
-        environments = [dict(os.environ)]
-    if len(logs) > 1:
-        addresses = ",".join("127.0.0.1:%d" % port for port in _free_ports(len(logs)))
-        shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        gpus = shown.split(",") if shown else [str(rank) for rank in range(len(logs))]
-        for rank, environment in enumerate(environments):
-            environment["RANK_ADDRESSES"] = addresses
-            environment["CUDA_VISIBLE_DEVICES"] = gpus[rank % len(gpus)]
+    environments = _environments(len(logs)) if not is_started else [dict(os.environ)]
     files = [_open(log) for log in logs]
     processes, readers, asked = [], [], []
     stops = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         stops.append(signal.SIGHUP)
-    handlers = {s: signal.signal(s, lambda number, frame: asked.append(number)) for s in stops}
+
+    def catch(number, frame):
+        asked.append(number)
+        if caught is not None:
+            caught.append(number)
+
+    handlers = {number: signal.signal(number, catch) for number in stops}
+    places = [(n, len(logs)) for n in range(len(logs))] if not is_started else [rank_and_size()]
     try:
         for rank, (file, environment) in enumerate(zip(files, environments)):
             process = subprocess.Popen(
-                _bound(command, rank, len(logs)) if bind_core else command,
+                _bound(command, *places[rank]) if bind_core else command,
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -73,9 +74,23 @@ def launch(command: List[str], logs: List[str], bind_core=False, is_started=Fals
             signal.signal(number, handler)
 
 
+def _environments(size):
+    environments = [_environment(rank, size) for rank in range(size)]
+    if size > 1:
+        addresses = ",".join("127.0.0.1:%d" % port for port in _free_ports(size))
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        gpus = shown.split(",") if shown else [str(rank) for rank in range(size)]
+        for rank, environment in enumerate(environments):
+            environment["RANK_ADDRESSES"] = addresses
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[rank % len(gpus)]
+    return environments
+
+
 def _environment(rank, size):
     environment = dict(os.environ, RANK_ID=str(rank), RANK_SIZE=str(size))
     environment.setdefault("JOB_ID", "10087")
+    if size == 1:
+        environment.pop("RANK_TABLE_FILE", None)  # npu_bridge would wait for those in it
     device = device_id()
     environment["DEVICE_ID"] = environment["ASCEND_DEVICE_ID"] = str(device + rank)
     if sys.stdout.isatty():
@@ -129,7 +144,7 @@ def _copy(stream, file, show):
                 try:
                     sys.stdout.buffer.write(chunk)
                     sys.stdout.buffer.flush()
-                except BrokenPipeError:
+                except OSError:  # nobody reads any more, or the terminal was closed
                     show = False
 
 
@@ -164,8 +179,8 @@ def _failure(processes, logs, was_asked) -> int:
         _kill(processes[rank])
     text = "rank %d %s; see its log %s" % (rank, how, logs[rank])
     if len(processes) > 1:
-        text += ". The other ranks are stopped: when the cause is mended, start again with "
-        text += "--continue_train to go on from the last checkpoint"
+        text += ". The other ranks are stopped: when the cause is mended, start again; with "
+        text += "--continue_train it goes on from the last checkpoint, if there is one"
     if not was_asked and (len(processes) > 1 or status < 0):
         print(text, file=sys.stderr, flush=True)
     return status

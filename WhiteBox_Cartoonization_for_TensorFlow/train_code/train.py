@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains White-box Cartoonization; pretrains the generator first where that was not done."""
 
+import atexit
 import importlib.util
 import os
 import sys
@@ -26,12 +27,13 @@ def main() -> int:
     if not needs_pretraining(config):
         train(config)
         return 0
-    check_inputs(config, environment.number("RANK_SIZE", 1))
+    check_inputs(config, environment.rank_and_size()[1])
     if pretrain(pretrain_config(config)):
         if needs_pretraining(config):
             text = "the pretraining in %s left no generator; choose another --output_path"
             raise UserError(text % config.output_path)
         # A process of its own: the ranks meet again, and the memory is free.
+        atexit._run_exitfuncs()  # npu_bridge lets the NPU go
         os.execv(sys.executable, [sys.executable] + sys.argv)
     return 0
 

@@ -85,7 +85,7 @@ def test_npu_parameters_have_the_documented_keys_and_types(tmp_path):
 
 
 def _fake_npu_bridge(monkeypatch):
-    """Modules with the three names that device.py uses; records how they are called."""
+    """Modules with the names that npu.py uses in a step; records how they are called."""
     calls = []
 
     def record(name):
@@ -95,35 +95,38 @@ def _fake_npu_bridge(monkeypatch):
 
         return make
 
-    parts = ["npu_bridge", "npu_bridge.estimator", "npu_bridge.estimator.npu"]
+    parts = ["npu_bridge", "npu_bridge.estimator", "npu_bridge.estimator.npu", "npu_bridge.hccl"]
+    scaling = "npu_bridge.estimator.npu.npu_loss_scale_"
     leaves = {
-        "npu_loss_scale_manager": ["ExponentialUpdateLossScaleManager", "FixedLossScaleManager"],
-        "npu_loss_scale_optimizer": ["NPULossScaleOptimizer"],
-        "npu_optimizer": ["NPUDistributedOptimizer"],
+        scaling + "manager": ["ExponentialUpdateLossScaleManager", "FixedLossScaleManager"],
+        scaling + "optimizer": ["NPULossScaleOptimizer"],
+        "npu_bridge.hccl.hccl_ops": ["allreduce"],
     }
-    for part in parts:
-        monkeypatch.setitem(sys.modules, part, types.ModuleType(part))
-    for leaf, names in leaves.items():
-        module = types.ModuleType(leaf)
-        for name in names:
+    for part in parts + list(leaves):
+        module = types.ModuleType(part)
+        for name in leaves.get(part, []):
             setattr(module, name, record(name))
-        monkeypatch.setitem(sys.modules, parts[-1] + "." + leaf, module)
+        monkeypatch.setitem(sys.modules, part, module)
+    sys.modules["npu_bridge.hccl"].hccl_ops = sys.modules["npu_bridge.hccl.hccl_ops"]
     return calls
 
 
 @pytest.mark.parametrize("scale", [0.0, 1024.0])
-def test_npu_optimisers_are_wrapped_in_the_documented_order(monkeypatch, scale):
+def test_npu_optimisers_scale_the_loss_and_average_each_on_its_own(monkeypatch, scale):
     calls = _fake_npu_bridge(monkeypatch)
     x = tf.get_variable("x", [], initializer=tf.ones_initializer())
     device = _device("npu", "npu", loss_scale=scale)
     optimizer = tf.train.GradientDescentOptimizer(0.1)
-    devices.minimize(optimizer, tf.square(x), [x], device, ranks.Group(0, 2, (), "npu"), "train")
-    managers = ["FixedLossScaleManager" if scale else "ExponentialUpdateLossScaleManager"]
-    assert [call[0] for call in calls] == ["NPUDistributedOptimizer"] + managers + [
-        "NPULossScaleOptimizer"
-    ]
-    assert calls[-1][2] == {"is_distributed": True}
-    assert scale or calls[1][1] == (1000, 2, 2, 0.5)
+    group = ranks.Group(0, 2, (), "npu")
+    for name in ("first", "second"):
+        devices.minimize(optimizer, tf.square(x), [x], device, group, name)
+    manager = "FixedLossScaleManager" if scale else "ExponentialUpdateLossScaleManager"
+    each = [manager, "NPULossScaleOptimizer", "allreduce"]
+    assert [call[0] for call in calls] == 2 * each
+    assert calls[1][2] == {"is_distributed": True}
+    assert scale or calls[0][1] == (1000, 2, 2, 0.5)
+    words = [call[1:] for call in calls if call[0] == "allreduce"]
+    assert words == [(("sum",), {"fusion": 2, "fusion_id": number}) for number in (1, 2)]
 
 
 @pytest.mark.parametrize(("mixed", "scale"), [("", 0.0), ("amp", 0.0), ("amp", 8.0)])
@@ -189,7 +192,7 @@ def test_nothing_but_damaged_checkpoints_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
-        ({"RANK_SIZE": "2", "RANK_ID": "0"}, "RANK_SIZE 2 needs as many RANK_ADDRESSES"),
+        ({"RANK_SIZE": "2", "RANK_ID": "0"}, "RANK_SIZE 2 needs the RANK_ADDRESSES"),
     ],
 )
 def test_wrong_ranks_are_an_error(monkeypatch, environment, sentence):

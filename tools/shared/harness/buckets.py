@@ -126,6 +126,9 @@ class LocalCopy:
 
     def __exit__(self, *exception):
         with self._lock:
+            fcntl.lockf(
+                self._lock, fcntl.LOCK_UN
+            )  # else two that leave at once keep each other out
             if self._lock_alone():
                 kept = self._remove_unused()
                 if kept:

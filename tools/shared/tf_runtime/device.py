@@ -38,8 +38,9 @@ def choose(options: PlatformOptions) -> Device:
     """Picks the device and precision, prints which, and turns TensorFlow's graph mode on.
 
     Raises:
-      UserError: if the device that was asked for is not there.
+      UserError: if the device that was asked for is not there, or an option is wrong.
     """
+    npu.check(options)
     tf.logging.set_verbosity(tf.logging.ERROR)
     tf.disable_v2_behavior()
     name = options.device
@@ -104,7 +105,7 @@ def session_config(device: Device) -> tf.ConfigProto:
         inter_op_parallelism_threads=1,
     )
     rewrite = config.graph_options.rewrite_options
-    rewrite.remapping = _OFF  # NPUs must not see fused operators, and it gains nothing elsewhere
+    rewrite.remapping = _OFF  # it gains nothing
     config.gpu_options.allow_growth = True
     config.gpu_options.per_process_gpu_memory_fraction = device.options.gpu_fraction
     if device.mixed:
@@ -120,12 +121,10 @@ def session_config(device: Device) -> tf.ConfigProto:
 
 
 def _wrap(optimizer, device: Device, ranks: int):
-    """Adds loss scaling where the precision asks for it, and on NPUs the mean over the ranks."""
+    """Adds loss scaling where the precision asks for it."""
     scale = device.options.loss_scale
-    if device.name == "npu":
-        optimizer = npu.distribute(optimizer)
-        if npu.needs_loss_scale(device.options):
-            optimizer = npu.scale_loss(optimizer, scale, ranks)
+    if device.name == "npu" and npu.needs_loss_scale(device.options):
+        optimizer = npu.scale_loss(optimizer, scale, ranks)
     elif device.mixed == "amp":
         experimental = tf.train.experimental
         keeper = experimental.FixedLossScale(scale) if scale else experimental.DynamicLossScale()
