@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The double of npu_bridge: it has what each release has, refuses the rest, and scales losses."""
+"""The double of npu_bridge: it has what each release has, and refuses the rest."""
 
 import importlib
 import inspect
@@ -8,56 +8,17 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 tf = pytest.importorskip("tensorflow.compat.v1")
 if not tf.__version__.startswith("1.15"):
     pytest.skip("npu_bridge is for TensorFlow 1.15", allow_module_level=True)
 
-HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "npu")
+from npu.in_process import HERE, MANAGER, RELEASES, bridge  # noqa: E402, F401
+
 DESCRIPTION = os.path.join(
     os.path.dirname(HERE), "..", "..", "..", "shared", "spec", "npu_bridge_signatures.json"
 )
-RELEASES = ("r1.5", "r1.10", "master")
-MANAGER = "npu_loss_scale_manager"
-
-
-class Bridge:
-    """The double of one release in this process."""
-
-    def __init__(self, record):
-        self._record = str(record)
-
-    def __call__(self, module):
-        """Returns the module npu_bridge.`module`, which may be the last part of its name."""
-        short = ("npu_optimizer", MANAGER, "npu_loss_scale_optimizer", "npu_config")
-        prefix = "estimator.npu." if module in short else ""
-        return importlib.import_module("npu_bridge." + prefix + module)
-
-    def calls(self):
-        """Returns what was recorded."""
-        with open(self._record) as file:
-            return [json.loads(line) for line in file]
-
-
-@pytest.fixture
-def bridge(monkeypatch, tmp_path):
-    """A function of a release: its double; undone at the end."""
-    monkeypatch.syspath_prepend(HERE)
-    for name in ("RANK_SIZE", "RANK_ID", "JOB_ID", "NPU_BRIDGE_OVERFLOW", "NPU_BRIDGE_EXCHANGE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NPU_BRIDGE_RECORD", str(tmp_path / "calls.jsonl"))
-    modules = importlib.import_module("npu_double.modules")
-
-    def load(release):
-        monkeypatch.setenv("NPU_BRIDGE_RELEASE", release)
-        importlib.import_module("npu_bridge")
-        return Bridge(tmp_path / "calls.jsonl")
-
-    with tf.Graph().as_default():
-        yield load
-    modules.stop()
 
 
 def _description():
@@ -245,155 +206,3 @@ def test_rewrites_that_an_npu_cannot_take_are_refused(bridge, release):
     bridge(release)("npu_init")
     with pytest.raises(RuntimeError, match="remapping must be OFF"):
         tf.Session(config=_config({"use_off_line": True}, off=False))
-
-
-@pytest.mark.parametrize("release", RELEASES)
-def test_the_scale_falls_after_two_overflows_and_rises_after_good_steps(bridge, release):
-    npu = bridge(release)(MANAGER)
-    manager = npu.ExponentialUpdateLossScaleManager(8, 3, 2, 4, 0.25)
-    finite = tf.placeholder(tf.bool, [])
-    update = manager.update_loss_scale(finite)
-    names = [variable.op.name for variable in tf.global_variables()]
-    assert names == ["loss_scale", "good_steps", "bad_steps"]
-    npu.ExponentialUpdateLossScaleManager(8, 3)
-    assert tf.global_variables()[3].op.name == "loss_scale_1"
-    seen = []
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
-        for good in (False, True, False, True, True, True, False, False, False, False):
-            session.run(update, {finite: good})
-            seen.append(session.run(["loss_scale:0", "good_steps:0", "bad_steps:0"]))
-    # A good step leaves the count of bad ones; a bad step begins that of the good ones anew.
-    expected = [(8, 0, 1), (8, 1, 1), (2, 0, 0), (2, 1, 0), (2, 2, 0), (8, 0, 0)]
-    expected += [(8, 0, 1), (2, 0, 0), (2, 0, 1), (1, 0, 0)]
-    assert [tuple(one) for one in seen] == expected
-
-
-def test_a_fixed_scale_below_one_is_an_error(bridge):
-    with pytest.raises(ValueError, match="at least 1"):
-        bridge("r1.5")(MANAGER).FixedLossScaleManager(0.5)
-
-
-def _step(npu, values, manager=None, scope="first"):
-    """Returns (variable, operation of one step of Adam down its square)."""
-    with tf.variable_scope(scope):
-        x = tf.get_variable("x", initializer=tf.constant(values, tf.float32))
-        manager = manager or npu(MANAGER).ExponentialUpdateLossScaleManager(2**32, 3, 2, 2, 0.5)
-        adam = npu("npu_optimizer").NPUDistributedOptimizer(tf.train.AdamOptimizer(0.1))
-        optimizer = npu("npu_loss_scale_optimizer").NPULossScaleOptimizer(adam, manager)
-        pairs = optimizer.compute_gradients(tf.reduce_sum(tf.square(x)), var_list=[x])
-        return x, optimizer.apply_gradients(pairs)
-
-
-@pytest.mark.parametrize("release", RELEASES)
-def test_steps_are_those_without_a_scale_and_overflows_leave_them_out(bridge, release, monkeypatch):
-    monkeypatch.setenv("NPU_BRIDGE_OVERFLOW", "second:2,3")
-    npu = bridge(release)
-    values = np.random.RandomState(0).normal(size=3)
-    x, train_x = _step(npu, values, scope="first")
-    y, train_y = _step(npu, values, scope="second")
-    plain = tf.get_variable("plain", initializer=tf.constant(values, tf.float32))
-    adam = tf.train.AdamOptimizer(0.1).minimize(tf.reduce_sum(tf.square(plain)), var_list=[plain])
-    fetch = ["first/loss_scale:0", "second/loss_scale:0"]
-    seen = []
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
-        for _ in range(4):
-            _, before = session.run(
-                [(train_x, train_y, adam), "first/overflow_status_reduce_all:0"]
-            )
-            seen.append(session.run([x, y, plain] + fetch))
-            assert before
-    for number, (now, other, reference, scale, _) in enumerate(seen):
-        np.testing.assert_allclose(now, reference, rtol=1e-6)
-        np.testing.assert_allclose(other, seen[(0, 0, 0, 1)[number]][2], rtol=1e-6)
-        assert scale == 2.0 ** (33 if number > 1 else 32)
-    assert [one[4] for one in seen] == [2.0**32, 2.0**32, 2.0**31, 2.0**31]
-    names = {variable.op.name for variable in tf.global_variables()}
-    assert {"first/cond/beta1_power", "second/cond/beta1_power"} <= names
-
-
-@pytest.mark.parametrize("release", RELEASES)
-def test_a_gradient_that_is_not_finite_is_an_overflow_too(bridge, release):
-    npu = bridge(release)
-    x, train = _step(npu, [1.0, 3e38])
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
-        before = session.run(x)
-        session.run(train)
-        np.testing.assert_array_equal(session.run(x), before)
-        assert session.run("first/bad_steps:0") == 1
-    status = [call for call in npu.calls() if call["call"] == "float status"]
-    assert [(one["scope"], one["overflow"]) for one in status] == [("first", True)]
-
-
-def test_without_an_overflow_check_there_is_no_status(bridge):
-    npu = bridge("r1.10")
-    _step(npu, [1.0], npu(MANAGER).FixedLossScaleManager(8.0, enable_overflow_check=False))
-    names = [operation.name for operation in tf.get_default_graph().get_operations()]
-    assert not any("overflow_status" in name for name in names)
-
-
-def test_misuse_of_loss_scaling_is_refused(bridge, monkeypatch):
-    npu = bridge("r1.5")
-    scaled = npu("npu_loss_scale_optimizer").NPULossScaleOptimizer
-    manager = npu(MANAGER).FixedLossScaleManager(8.0)
-    first, second = (scaled(tf.train.AdamOptimizer(), manager) for _ in range(2))
-    x = tf.get_variable("x", initializer=tf.constant([2.0]))
-    pairs = first.compute_gradients(tf.square(x[0]))
-    with pytest.raises(RuntimeError, match="compute_gradients of the same object"):
-        second.apply_gradients(pairs)
-    with pytest.raises(AttributeError, match=r"r1\.5: NPULossScaleOptimizer has no _lr"):
-        _ = first._lr
-    with pytest.raises(RuntimeError, match="scaled already"):
-        scaled(first, manager)
-    with pytest.raises(RuntimeError, match="no loss scale manager"):
-        scaled(tf.train.AdamOptimizer(), 8.0)
-    monkeypatch.setenv("RANK_SIZE", "2")
-    with pytest.raises(RuntimeError, match="needs is_distributed=True"):
-        scaled(tf.train.AdamOptimizer(), manager)
-
-
-def test_later_releases_hand_unknown_attributes_on(bridge):
-    npu = bridge("r1.10")
-    manager = npu(MANAGER).FixedLossScaleManager(8.0)
-    adam = tf.train.AdamOptimizer(0.25)
-    assert npu("npu_loss_scale_optimizer").NPULossScaleOptimizer(adam, manager)._lr == 0.25
-
-
-def test_collectives_check_what_they_are_given(bridge, monkeypatch):
-    npu = bridge("r1.5")
-    ops = npu("hccl.hccl_ops")
-    with pytest.raises(TypeError, match="HcomAllReduce of int64"):
-        ops.allreduce(tf.constant(3, tf.int64), "sum")
-    with pytest.raises(ValueError, match="reduction 'mean'"):
-        ops.allreduce(tf.constant(3.0), "mean")
-    with pytest.raises(TypeError, match="list of tensors"):
-        ops.broadcast(tf.constant(3.0), 0)
-    with pytest.raises(ValueError, match="root_rank 1 of 1"):
-        ops.broadcast([tf.constant(3.0)], 1)
-    monkeypatch.setenv("RANK_SIZE", "2")
-    x = tf.get_variable("x", initializer=tf.constant([2.0]))
-    optimizer = npu("npu_optimizer").NPUDistributedOptimizer(tf.train.AdamOptimizer())
-    with pytest.raises(AttributeError, match="needs JOB_ID"):
-        optimizer.compute_gradients(tf.square(x[0]))
-
-
-def test_the_number_of_ranks_is_said_once(bridge, monkeypatch):
-    npu = bridge("master")
-    monkeypatch.setenv("RANK_SIZE", "2")
-    monkeypatch.setenv("CM_WORKER_SIZE", "2")
-    with pytest.raises(ValueError, match="RANK_SIZE and CM_WORKER_SIZE"):
-        npu("hccl.hccl_ops").allreduce(tf.constant(1.0), "sum")
-
-
-def test_a_rank_that_does_not_come_is_an_error(bridge, monkeypatch, tmp_path):
-    npu = bridge("master")
-    from npu_double import collectives
-
-    monkeypatch.setattr(collectives, "TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setenv("RANK_SIZE", "2")
-    monkeypatch.setenv("NPU_BRIDGE_EXCHANGE", str(tmp_path))
-    total = npu("hccl.hccl_ops").allreduce(tf.constant([1.5]), "sum")
-    with tf.Session() as session, pytest.raises(tf.errors.UnknownError, match="for rank 1 at"):
-        session.run(total)

@@ -16,6 +16,6 @@ class Config:
     seed: int = option(0, "of the data")
     total_iter: int = option(4, "steps", may_change=True)
     save_steps: int = option(2, "steps between states", may_change=True)
-    step_seconds: float = option(0.0, "how long a step takes", may_change=True)
+    allowed: str = option("", "file with the last step that may be done yet", may_change=True)
     fail_at: int = option(0, "the step that fails", may_change=True)
     continue_train: bool = option(False, "go on", may_change=True)

@@ -35,6 +35,18 @@ class Run(Loop):
                 os.remove(path % old)
 
 
+def wait_until_allowed(path, step, run):
+    """Waits until the number in the file `path` is `step` or more, or a signal has come."""
+    end = time.monotonic() + 600
+    while not run.signalled:
+        with open(path) as stream:
+            if int(stream.read() or 0) >= step:  # empty while it is being written
+                return
+        if time.monotonic() > end:
+            raise UserError("nobody allowed step %d" % step)
+        time.sleep(0.01)
+
+
 def main() -> int:
     """Trains."""
     config, _ = parse(Config)
@@ -51,7 +63,8 @@ def main() -> int:
         print("continuing after step %d" % (first - 1), flush=True)
     run.open(first)
     for step, data in run.steps(lambda step: np.random.RandomState(config.seed + step).randn(4)):
-        time.sleep(config.step_seconds)
+        if config.allowed:
+            wait_until_allowed(config.allowed, step, run)
         run.state = 0.9 * run.state + data
         if step == config.fail_at:
             raise UserError("step %d fails" % step)

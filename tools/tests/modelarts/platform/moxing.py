@@ -2,8 +2,8 @@
 """Stands in for the platform's moxing: obs://NAME/... and s3://NAME/... are folders of $BUCKETS.
 
 Every call is a line in $BUCKETS/calls. A file $BUCKETS/trouble_in or trouble_out holds words for
-the copies into or out of this machine, the next one first: `fail` fails half-way, `N` takes N
-seconds longer, `ok` is well; the last word stays for all that follow.
+the copies into or out of this machine, the next one first: `fail` fails half-way, `hang` copies
+nothing until there is a file $BUCKETS/go, `ok` is well; the last word stays for all that follow.
 """
 
 import os
@@ -11,6 +11,7 @@ import shutil
 import time
 
 _BUCKETS = os.environ["BUCKETS"]
+_LIMIT_SECONDS = 600  # of a copy that hangs; only a test that has failed leaves one
 
 
 def _place(url):
@@ -29,6 +30,14 @@ def _trouble(kind):
     with open(path, "w") as stream:
         stream.write(" ".join(words[1:] or words))
     return words[0]
+
+
+def _hang(word):
+    end = time.monotonic() + _LIMIT_SECONDS
+    while word == "hang" and not os.path.exists(os.path.join(_BUCKETS, "go")):
+        if time.monotonic() > end:
+            raise OSError("nobody said go")
+        time.sleep(0.01)
 
 
 class file:  # noqa: N801 - its name there
@@ -53,6 +62,7 @@ class file:  # noqa: N801 - its name there
         word = _trouble(kind)
         with open(os.path.join(_BUCKETS, "calls"), "a") as calls:
             calls.write("%s %s %s %d\n" % (kind, source, target, os.getpid()))
+        _hang(word)
         found = []
         for where, _, names in os.walk(_place(source)):
             found += [os.path.relpath(os.path.join(where, name), _place(source)) for name in names]
@@ -63,5 +73,3 @@ class file:  # noqa: N801 - its name there
             path = os.path.join(_place(target), name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             shutil.copyfile(os.path.join(_place(source), name), path)
-        if word not in ("ok", "fail"):
-            time.sleep(float(word))

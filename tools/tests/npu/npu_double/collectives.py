@@ -1,45 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Collectives over processes on one machine: every value is a file in NPU_BRIDGE_EXCHANGE."""
+"""Collectives over processes on one machine: every value is a file in NPU_BRIDGE_EXCHANGE.
+
+A collective is known by its number in its graph, so the ranks must make the same ones in the same
+order. HCCL also needs them to be started in one order on all ranks, which is for the compiler to
+see to and is not compared: here each waits in a thread of its own, and any order will do.
+"""
 
 import os
 import time
-import weakref
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from npu_double import ContractError, table
+from npu_double import fusion as fusions
 from npu_double.record import record
+from npu_double.world import rank_and_size
 
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 300
 POLL_SECONDS = 0.002
 REDUCTIONS = {"sum": np.add, "prod": np.multiply, "min": np.minimum, "max": np.maximum}
 REDUCED = ("int8", "int16", "int32", "float16", "float32")
 SENT = {"r1.5": REDUCED, "r1.10": REDUCED + ("int64",), "master": REDUCED + ("int64",)}
 WORLD = "hccl_world_group"
 START = "NPU_BRIDGE_START"  # how often this process has begun anew, by exec
-_graphs = weakref.WeakKeyDictionary()  # graph -> number of collectives in it
-
-
 os.environ[START] = str(int(os.environ.get(START, "0")) + 1)
-
-
-def rank_and_size() -> tuple:
-    """Returns (number of this rank, how many there are).
-
-    Raises:
-      ValueError: if two variables of the environment say how many.
-    """
-    size = os.environ.get("RANK_SIZE")
-    workers = os.environ.get("CM_WORKER_SIZE") if table.release() == "master" else None
-    if size and workers:
-        raise ValueError("RANK_SIZE and CM_WORKER_SIZE are both in the environment")
-    return int(os.environ.get("RANK_ID") or 0), int(size or workers or 1)
-
-
-def count(graph) -> int:
-    """Returns how many collectives a graph has."""
-    return _graphs.get(graph, 0)
 
 
 def _meet(key: str, value: np.ndarray) -> list:
@@ -74,11 +59,17 @@ def _meet(key: str, value: np.ndarray) -> list:
     return values
 
 
-def _collective(name, tensor, combine):
-    """Returns the tensor that `combine` makes of the values of all ranks."""
-    graph = tensor.graph
-    _graphs[graph] = number = count(graph) + 1
-    form = "%s_%s_%d_run_%%d" % (os.environ[START], name, number)
+def _collective(name, tensor, combine, fused):
+    """Returns the tensor that `combine` makes of the values of all ranks.
+
+    Args:
+      name: of the operation on an NPU.
+      tensor: this rank's value.
+      combine: a function of the list of all ranks' values.
+      fused: (fusion, fusion_id).
+    """
+    number = fusions.count(tensor.graph) + 1
+    form = "%s_%s_%d_fusion_%d_%d_run_%%d" % ((os.environ[START], name, number) + fused)
     calls = []
 
     def run(value):
@@ -91,6 +82,7 @@ def _collective(name, tensor, combine):
 
     result = tf.numpy_function(run, [tensor], tensor.dtype.base_dtype, name=name)
     result.set_shape(tensor.shape)
+    fusions.note(result.op, name, fused)
     return result
 
 
@@ -106,26 +98,29 @@ def allreduce(tensor, reduction, fusion=1, fusion_id=-1, group=WORLD):
     if isinstance(tensor, (list, tuple)):
         return [allreduce(one, reduction, fusion, fusion_id, group) for one in tensor]
     _check_type("HcomAllReduce", tensor, REDUCED)
+    fusions.check_arguments(fusion, fusion_id)
     if reduction not in REDUCTIONS:
         text = "allreduce with reduction %r: it must be one of %s"
         raise ValueError(text % (reduction, ", ".join(sorted(REDUCTIONS))))
     if rank_and_size()[1] == 1:
         return tf.identity(tensor)
-    return _collective("HcomAllReduce", tensor, REDUCTIONS[reduction].reduce)
+    combine = REDUCTIONS[reduction].reduce
+    return _collective("HcomAllReduce", tensor, combine, (fusion, fusion_id))
 
 
 def broadcast(tensor, root_rank, fusion=2, fusion_id=0, group=WORLD):
     """Returns the list of the root's values of a list of tensors."""
     if not isinstance(tensor, (list, tuple)):
         raise TypeError("broadcast of %s: it must be a list of tensors" % type(tensor).__name__)
-    size = rank_and_size()[1]
+    size, fused = rank_and_size()[1], (fusion, fusion_id)
+    fusions.check_arguments(*fused)
     if not 0 <= root_rank < size:
         raise ValueError("broadcast from root_rank %s of %d ranks" % (root_rank, size))
     for one in tensor:
         _check_type("HcomBroadcast", one, SENT[table.release()])
     if size == 1:
         return [tf.identity(one) for one in tensor]
-    return [_collective("HcomBroadcast", one, lambda v: v[root_rank]) for one in tensor]
+    return [_collective("HcomBroadcast", one, lambda v: v[root_rank], fused) for one in tensor]
 
 
 class NPUDistributedOptimizer(tf.train.Optimizer):

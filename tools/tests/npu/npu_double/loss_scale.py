@@ -1,13 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loss scaling as of npu_bridge; the float status of the device is NPU_BRIDGE_OVERFLOW."""
+"""Loss scaling as of npu_bridge.
+
+A process has one device, and that has one float status. A gradient that is not finite, or that
+NPU_BRIDGE_OVERFLOW names, sets it when it has been computed; whichever optimiser reads it next
+clears it and leaves out its step. What overflows outside of the gradients does not set it here.
+
+With NPU_BRIDGE_INF_NAN=1 there is no status: each optimiser looks at the gradients that it is to
+apply, and those that NPU_BRIDGE_OVERFLOW names are infinite.
+"""
 
 import os
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from npu_double import ContractError, collectives, table
+from npu_double import ContractError, collectives, table, world
 from npu_double.record import record
+
+
+_status = [False]  # of this process's device
+
+
+def clear_status() -> None:
+    """Forgets an overflow that nothing has read."""
+    _status[0] = False
+
+
+def is_inf_nan_enabled() -> bool:
+    """Returns whether the device keeps infinities instead of saturating and setting its status.
+
+    Raises:
+      ContractError: if NPU_BRIDGE_INF_NAN asks for it in another release than master.
+    """
+    enabled = os.environ.get("NPU_BRIDGE_INF_NAN") == "1"
+    if enabled and table.release() != "master":
+        raise ContractError(
+            "NPU_BRIDGE_INF_NAN=1: npu_bridge %s has no such mode" % table.release()
+        )
+    return enabled
 
 
 def planned_overflows(scope: str) -> set:
@@ -17,7 +47,7 @@ def planned_overflows(scope: str) -> set:
       ContractError: if NPU_BRIDGE_OVERFLOW cannot be read.
     """
     text, numbers = os.environ.get("NPU_BRIDGE_OVERFLOW", ""), set()
-    here = str(collectives.rank_and_size()[0])
+    here = str(world.rank_and_size()[0])
     for part in filter(None, text.split(";")):
         place, _, words = part.rpartition(":")
         name, _, rank = place.partition("@")
@@ -114,13 +144,12 @@ class NPULossScaleOptimizer(tf.train.Optimizer):
             )
         if not isinstance(loss_scale_manager, LossScaleManager):
             raise ContractError("%r is no loss scale manager" % (loss_scale_manager,))
-        size = collectives.rank_and_size()[1]
+        size = world.rank_and_size()[1]
         if size > 1 and not is_distributed:
             text = "RANK_SIZE %d needs is_distributed=True, or the ranks leave out different steps"
             raise ContractError(text % size)
-        if size > 1 and not isinstance(opt, collectives.NPUDistributedOptimizer):
-            record("warning: NPULossScaleOptimizer inside of NPUDistributedOptimizer")
         self._opt, self._manager, self._float_status = opt, loss_scale_manager, None
+        self._inf_nan = is_inf_nan_enabled()
         self._is_distributed = is_distributed and size > 1
         self._scope, self._calls = tf.get_variable_scope().name, []
 
@@ -147,7 +176,34 @@ class NPULossScaleOptimizer(tf.train.Optimizer):
         words = (gate_gradients, aggregation_method, colocate_gradients_with_ops, grad_loss)
         scaled = loss * tf.cast(scale, loss.dtype.base_dtype)
         pairs = self._opt.compute_gradients(scaled, var_list, *words)
-        return [(None if g is None else g / tf.cast(scale, g.dtype), v) for g, v in pairs]
+        factor = self._watch([g for g, _ in pairs if g is not None])
+        return [
+            (None if g is None else g / tf.cast(scale, g.dtype) * tf.cast(factor, g.dtype), v)
+            for g, v in pairs
+        ]
+
+    def _watch(self, gradients):
+        """Returns the float32 scalar 1; it sets the status if the gradients overflow.
+
+        With inf_nan it is infinity for gradients that are planned to overflow.
+        """
+        planned = planned_overflows(self._scope)
+
+        def watch(finite):
+            self._calls.append(None)
+            is_planned = len(self._calls) in planned
+            if self._inf_nan:
+                return np.float32(np.inf if is_planned else 1)
+            _status[0] = _status[0] or is_planned or not finite
+            return np.float32(1)
+
+        factor = tf.numpy_function(watch, [self._all_finite(gradients)], tf.float32)
+        factor.set_shape([])
+        return factor
+
+    @staticmethod
+    def _all_finite(gradients):
+        return tf.reduce_all([tf.reduce_all(tf.is_finite(g)) for g in gradients])
 
     def apply_gradients(self, grads_and_vars, global_step=None, name=None):
         """Returns the operation of the step, and of the note that the manager takes of it."""
@@ -170,24 +226,24 @@ class NPULossScaleOptimizer(tf.train.Optimizer):
         if release == "r1.5" and not is_v1:
             text = "npu_bridge r1.5: apply_gradients needs compute_gradients of the same object"
             raise ContractError(text)
-        finite = tf.reduce_all([tf.reduce_all(tf.is_finite(g)) for g in gradients])
+        if self._inf_nan:
+            return self._all_finite(gradients)
         kind, shape = (tf.float32, [1]) if is_v1 else (tf.int32, [8])
-        op = "NpuGetFloatStatus" if is_v1 else "NpuGetFloatStatusV2"
-        status = tf.numpy_function(self._read(kind, shape), [finite], kind, name=op)
+        with tf.control_dependencies(gradients):
+            op = "NpuGetFloatStatus" if is_v1 else "NpuGetFloatStatusV2"
+            status = tf.numpy_function(self._read(kind, shape), [], kind, name=op)
         status.set_shape(shape)
         if self._is_distributed:
-            status = collectives.allreduce(status, "sum")
+            status = collectives.allreduce(status, "sum", fusion=0)
         return tf.reduce_all(tf.equal(status, 0), name="overflow_status_reduce_all")
 
     def _read(self, kind, shape):
-        """Returns the function that stands for the device's float status."""
-        planned, type_ = planned_overflows(self._scope), kind.as_numpy_dtype
+        """Returns the function that reads and clears the device's float status."""
+        type_ = kind.as_numpy_dtype
 
-        def read(finite):
-            self._calls.append(None)
-            number = len(self._calls)
-            overflow = number in planned or not finite
-            record("float status", scope=self._scope, number=number, overflow=bool(overflow))
+        def read():
+            overflow, _status[0] = _status[0], False
+            record("float status", scope=self._scope, overflow=overflow)
             return np.full(shape, 1 if overflow else 0, type_)
 
         return read

@@ -20,6 +20,7 @@ SIMULATED = {  # name in npu_bridge -> the module of the double that has it
     "npu_loss_scale_manager.ExponentialUpdateLossScaleManager": "loss_scale",
     "npu_loss_scale_optimizer.NPULossScaleOptimizer": "loss_scale",
     "npu_optimizer.NPUDistributedOptimizer": "collectives",
+    "npu_plugin.is_inf_nan_enabled": "loss_scale",
     "hccl_ops.allreduce": "collectives",
     "hccl_ops.broadcast": "collectives",
     "npu_init.npu_tf_optimizer": "collectives",
@@ -81,6 +82,7 @@ def start() -> None:
 def stop() -> None:
     """Undoes `start` and forgets the modules, for another release in the same process."""
     importlib.import_module("npu_double.sessions").unwatch()
+    importlib.import_module("npu_double.loss_scale").clear_status()
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Finder)]
     for name in list(sys.modules):
         if name.split(".")[0] == "npu_bridge":

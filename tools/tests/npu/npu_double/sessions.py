@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from tensorflow.python.client import session
 
-from npu_double import ContractError, collectives, rules, table
+from npu_double import ContractError, fusion, rules, table, world
 from npu_double.record import record
 
 ENTRY = "NpuOptimizer"
@@ -21,12 +21,18 @@ def watch() -> None:
             _originals[kind] = kind.__init__, kind.close
             kind.__init__ = _watched(kind.__init__, kind.__name__)
             kind.close = _closing(kind.close)
+    if session.BaseSession not in _originals:
+        _originals[session.BaseSession] = session.BaseSession.run
+        session.BaseSession.run = _checking(session.BaseSession.run)
 
 
 def unwatch() -> None:
     """Ends what `watch` and `npu_init_is_imported` began."""
     for kind, original in _originals.items():
-        kind.__init__, kind.close = original
+        if kind is session.BaseSession:
+            kind.run = original
+        else:
+            kind.__init__, kind.close = original
     _originals.clear()
     _imported.clear()
 
@@ -43,6 +49,16 @@ def _watched(original, kind):
     return __init__
 
 
+def _checking(original):
+    """Returns Session.run that first checks the graph's collectives."""
+
+    def run(self, *words, **options):
+        fusion.check(self.graph)
+        return original(self, *words, **options)
+
+    return run
+
+
 def _closing(original):
     """Returns Session.close that first writes all variables to NPU_BRIDGE_VALUES, if it is set."""
 
@@ -51,7 +67,7 @@ def _closing(original):
         with self.graph.as_default():
             variables = {variable.op.name: variable for variable in tf.global_variables()}
         if folder and variables:
-            path = os.path.join(folder, "rank_%d.npz" % collectives.rank_and_size()[0])
+            path = os.path.join(folder, "rank_%d.npz" % world.rank_and_size()[0])
             np.savez(path, **self.run(variables))
         original(self)
 
@@ -87,8 +103,9 @@ def prepared(config, kind="Session", graph=None) -> tf.ConfigProto:
     if entries:
         rules.check(values, release)
         rules.check_rewrites(rewrite)
-    if collectives.rank_and_size()[1] > 1:
+        world.check()
+    if world.rank_and_size()[1] > 1:
         # A collective waits in a thread of its own, so that any order on the ranks will do.
         config.use_per_session_threads = True
-        config.inter_op_parallelism_threads = collectives.count(graph or tf.get_default_graph()) + 8
+        config.inter_op_parallelism_threads = fusion.count(graph or tf.get_default_graph()) + 8
     return config
