@@ -70,6 +70,13 @@ def load(options):
     return dataclasses.replace(options, **changes)
 
 
+def close() -> None:
+    """Lets the NPU go, as npu_bridge does at exit; for a program that replaces itself."""
+    from npu_bridge.estimator.npu.npu_plugin import npu_close
+
+    npu_close()
+
+
 def check(options) -> None:
     """Raises UserError for what npu_bridge would only refuse, or ignore, when it compiles."""
     if options.data_dump_flag and options.over_dump:

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains White-box Cartoonization; pretrains the generator first where that was not done."""
 
-import atexit
 import importlib.util
 import os
 import sys
@@ -21,6 +20,7 @@ def main() -> int:
     if not importlib.util.find_spec("npu_bridge"):  # on NPUs the log level must stay
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # TensorFlow takes seconds to load: only after the command line was found to be right.
+    from tf_runtime import npu
     from whitebox.pretraining import pretrain
     from whitebox.training import check_inputs, needs_pretraining, pretrain_config, train
 
@@ -33,7 +33,8 @@ def main() -> int:
             text = "the pretraining in %s left no generator; choose another --output_path"
             raise UserError(text % config.output_path)
         # A process of its own: the ranks meet again, and the memory is free.
-        atexit._run_exitfuncs()  # npu_bridge lets the NPU go
+        if "npu_bridge" in sys.modules:
+            npu.close()
         os.execv(sys.executable, [sys.executable] + sys.argv)
     return 0
 
