@@ -14,7 +14,7 @@ tf = pytest.importorskip("tensorflow.compat.v1")
 if not tf.__version__.startswith("1.15"):
     pytest.skip("npu_bridge is for TensorFlow 1.15", allow_module_level=True)
 
-from npu.in_process import HERE, MANAGER, RELEASES, bridge  # noqa: E402, F401
+from npu.in_process import HERE, RELEASES, bridge_in_process  # noqa: E402, F401
 
 DESCRIPTION = os.path.join(
     os.path.dirname(HERE), "..", "..", "..", "shared", "spec", "npu_bridge_signatures.json"

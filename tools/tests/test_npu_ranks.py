@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -19,13 +20,13 @@ COLLECTIVES = """
 import os
 import numpy as np
 import tensorflow.compat.v1 as tf
+from npu_bridge import npu_init
 from npu_bridge.hccl import hccl_ops
 rank = int(os.environ["RANK_ID"])
 first = hccl_ops.allreduce(tf.constant([rank + 1.5, 4.0]), "sum")
 second = hccl_ops.allreduce(tf.constant(rank + 3, tf.int32), "max")
 (third,) = hccl_ops.broadcast([tf.constant([[rank, 7]], tf.int32)], 1)
-both = [first, second] if rank else [second, first]  # each rank begins with another one
-with tf.control_dependencies(both[:1]):
+with tf.control_dependencies([first, second]):
     last = tf.identity(third)
 config = tf.ConfigProto(inter_op_parallelism_threads=1, intra_op_parallelism_threads=1)
 with tf.Session(config=config) as session:
@@ -60,13 +61,13 @@ def _variables(folder, release, **more):
     return models.environment(release, folder, **more)
 
 
-def test_two_ranks_meet_in_any_order_with_one_thread(tmp_path):
+def test_two_ranks_meet_and_must_bring_the_same_kind_of_value(tmp_path):
     ranks, places = [], _variables(tmp_path, "r1.10", RANK_SIZE="2")
     for rank in range(2):
-        variables = dict(places, RANK_ID=str(rank))
+        variables = dict(places, RANK_ID=str(rank), DEVICE_ID=str(rank))
         words = [sys.executable, "-c", COLLECTIVES]
         ranks.append(subprocess.Popen(words, env=variables, stdout=subprocess.PIPE, text=True))
-    printed = [rank.communicate(timeout=120)[0].splitlines() for rank in ranks]
+    printed = [rank.communicate(timeout=models.SECONDS)[0].splitlines() for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0]
     for rank, (values, odd) in enumerate(printed):
         assert json.loads(values) == [[4.0, 8.0], 4, [[1, 7]], [[1, 7]]]
@@ -80,6 +81,11 @@ def _values(folder):
         with np.load(str(folder / "values" / ("rank_%d.npz" % rank))) as file:
             ranks.append({name: file[name] for name in file.files if name != "global_step"})
     return ranks
+
+
+def _weights(tensors, start):
+    """Returns how many tensors of a checkpoint an optimiser whose variables begin so trains."""
+    return len([name for name in tensors if name.startswith(start) and "/Adam" not in name])
 
 
 def _launcher(words, folder):
@@ -126,7 +132,23 @@ def test_two_ranks_train_as_one_with_twice_the_batch(tmp_path):
         assert difference.max() < limit, name
     for call in two.of(".NPULossScaleOptimizer"):
         assert call["arguments"]["is_distributed"] == "True"
-    assert len(two.of("NPUDistributedOptimizer")) == 2 * len(model.optimizers)
+    # The gradients of an optimiser go together; its losses, and the vote to stop, go alone.
+    counts = [_weights(single, model.optimizers[scope]) for scope in model.optimizers]
+    assert min(counts) > 5
+    alone = [("0", None)] * 3
+    fused = [("2", str(i + 1)) for i, count in enumerate(counts) for _ in range(count)]
+    for rank in "01":
+        calls = [call for call in two.of("hccl_ops.allreduce") if call["rank"] == rank]
+        assert all(call["arguments"]["reduction"] == "'sum'" for call in calls)
+        found = [
+            (call["arguments"]["fusion"], call["arguments"].get("fusion_id")) for call in calls
+        ]
+        assert sorted(found, key=str) == sorted(fused + alone, key=str)
+    assert not two.of("NPUDistributedOptimizer")
+    made = [call["arguments"] for call in two.calls if call["call"] == "HcomAllReduce"]
+    statuses = [words for words in made if words["tensor"] == "Tensor int32 (8,)"]
+    assert [words["fusion"] for words in statuses] == ["0"] * 2 * len(model.optimizers)
+    assert len(made) == 2 * len(fused + alone + list(model.optimizers))
     shared = [call for call in two.of("hccl_ops.broadcast") if call["rank"] == "1"]
     assert len(shared) == len(ranks[1]) + 1
     assert all(call["arguments"]["root_rank"] == "0" for call in shared)
@@ -146,5 +168,26 @@ def test_the_launcher_of_pix2pix_starts_two_ranks(tmp_path):
     assert all(np.array_equal(first[name], second[name]) for name in first)
     sessions = {call["rank"]: call["keys"] for call in done.of("tf.Session")}
     assert sessions["0"] == sessions["1"]
-    devices = (tmp_path / "meet").iterdir()
-    assert {path.name.split(".")[-2] for path in devices} == {"0", "1"}
+    assert len(list((tmp_path / "meet").glob("device_*"))) == 2
+
+
+@pytest.mark.parametrize("words", [(), ("--precision_mode=force_fp32",)])
+def test_ranks_of_neural_style_work_alone(tmp_path, words):
+    model = models.MODELS["neural_style"]
+    models.draw("neural_style", tmp_path)
+    contents = tmp_path / "contents"
+    contents.mkdir()
+    for name in "ab":
+        shutil.copy(str(tmp_path / "data" / "1-content.jpg"), str(contents / (name + ".jpg")))
+    command = [sys.executable, os.path.join(models.ROOT, model.folder, model.program)]
+    command += list(model.words) + ["--device=npu", "--iterations=2"] + list(words)
+    command += ["--content=contents", "--output=results"]
+    done = models.run(_launcher(command, tmp_path), tmp_path, _variables(tmp_path, "r1.10"))
+    log = (tmp_path / "logs" / "rank_1.log").read_text()
+    assert done.status == 0, done.printed + log
+    assert len(list((tmp_path / "results").glob("[ab].jpg"))) == 2
+    assert len(done.of("tf.Session")) == 2
+    assert len(list((tmp_path / "meet").iterdir())) == 2  # the two devices, and no collective
+    assert not done.of("hccl_ops.allreduce") + done.of("hccl_ops.broadcast")
+    scaled = [call["arguments"]["is_distributed"] for call in done.of(".NPULossScaleOptimizer")]
+    assert scaled == ["False"] * (0 if words else 2)

@@ -11,7 +11,7 @@ from typing import NamedTuple, Tuple
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
-SECONDS = 300
+SECONDS = 900
 
 
 class Model(NamedTuple):
@@ -24,6 +24,8 @@ class Model(NamedTuple):
       steps: the option of the number of steps.
       resume: the option that goes on after the newest checkpoint.
       optimizers: {scope of an optimiser: first words of the names of what it trains}.
+      use: the program and options that make pictures with what was trained, but for neural style.
+      made: pattern of these pictures.
     """
 
     folder: str
@@ -32,6 +34,8 @@ class Model(NamedTuple):
     steps: str
     resume: str
     optimizers: dict
+    use: Tuple[str, ...] = ()
+    made: str = ""
 
 
 MODELS = {
@@ -43,6 +47,8 @@ MODELS = {
         "--train_steps",
         "--continue_train",
         {"discriminator_train": "discriminator/", "generator_train": "generator/"},
+        ("main.py", "--phase=test", "--data_path=data", "--ngf=4", "--ndf=4", "--test_dir=made"),
+        "made/**/*.png",
     ),
     "stargan": Model(
         "StarGAN_ID1472_for_TensorFlow",
@@ -54,16 +60,20 @@ MODELS = {
         "--training_iterations",
         "--continue_train",
         {"discriminator_train": "D/", "generator_train": "G/"},
+        ("main.py", "--phase=test", "--data_path=data", "--batch_size=2"),
+        "model_output/results/generates/*.jpg",
     ),
     "whitebox": Model(
         "WhiteBox_Cartoonization_for_TensorFlow",
         "train_code/train.py",
-        ("--data_path=data", "--output_path=out", "--patch_size=32", "--batch_size=2")
+        ("--data_path=data", "--output_path=out", "--patch_size=16", "--batch_size=1")
         + ("--superpixels=8", "--superpixel_workers=1", "--d_width=4", "--subjects=scenery")
         + ("--pretrained=data/start", "--log_steps=1", "--save_steps=1", "--image_steps=0"),
         "--total_iter",
         "--continue_train",
         {"generator_train": "generator/", "discriminator_train": "discriminator"},
+        ("test_code/cartoonize.py", "--output_path=out", "--input=data/dataset/face_photo"),
+        "out/cartoonized_scenery/*.*g",
     ),
     "neural_style": Model(
         "NEURAL-STYLE_ID2068_for_TensorFlow",
@@ -140,6 +150,7 @@ def environment(release: str, folder, **more) -> dict:
         "DEVICE_ID",
         "ASCEND_DEVICE_ID",
         "AOE_MODE",
+        "RANK_TABLE_FILE",
     )
     variables = {key: value for key, value in os.environ.items() if key not in left_out}
     record = os.path.join(str(folder), "calls.jsonl")
@@ -184,6 +195,14 @@ def train(name: str, folder, release: str, steps: int, *words, **variables) -> D
     command = [sys.executable, os.path.join(ROOT, model.folder, model.program)]
     command += list(model.words) + ["--device=npu", "%s=%d" % (model.steps, steps)]
     return run(command + list(words), folder, environment(release, folder, **variables))
+
+
+def use(name: str, folder, release: str) -> Done:
+    """Makes pictures with what `train` has trained in `folder`."""
+    model = MODELS[name]
+    command = [sys.executable, os.path.join(ROOT, model.folder, model.use[0])]
+    words = ["--device=npu"] + list(model.use[1:])
+    return run(command + words, folder, environment(release, folder))
 
 
 def pretrain(folder, release: str) -> Done:

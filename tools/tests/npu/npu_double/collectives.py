@@ -68,6 +68,7 @@ def _collective(name, tensor, combine, fused):
       combine: a function of the list of all ranks' values.
       fused: (fusion, fusion_id).
     """
+    record(name, {"tensor": tensor, "fusion": fused[0], "fusion_id": fused[1]})
     number = fusions.count(tensor.graph) + 1
     form = "%s_%s_%d_fusion_%d_%d_run_%%d" % ((os.environ[START], name, number) + fused)
     calls = []
@@ -146,7 +147,6 @@ class NPUDistributedOptimizer(tf.train.Optimizer):
     def _mean(gradient, size):
         if isinstance(gradient, tf.IndexedSlices):
             raise NotImplementedError("the double does not average IndexedSlices")
-        record("mean of a gradient", {"gradient": gradient})
         return allreduce(gradient, "sum") / size
 
     def apply_gradients(self, grads_and_vars, global_step=None, name=None):

@@ -17,7 +17,6 @@ import tensorflow.compat.v1 as tf
 from npu_double import ContractError, collectives, table, world
 from npu_double.record import record
 
-
 _status = [False]  # of this process's device
 
 
