@@ -64,6 +64,6 @@ def run(program, *words, **options):
         stderr=subprocess.STDOUT,
         text=True,
         env=dict(os.environ, **options),
-        timeout=300,
+        timeout=600,
         check=False,
     )
