@@ -65,6 +65,18 @@ def addresses(size: int) -> Tuple[str, ...]:
     return found
 
 
+def communication(device_name: str) -> str:
+    """Returns how ranks without NPUs average: "nccl" on GPUs if not told otherwise, else "ring".
+
+    Raises:
+      UserError: if RANK_COMMUNICATION is neither.
+    """
+    name = os.environ.get("RANK_COMMUNICATION", "nccl")
+    if name not in ("nccl", "ring"):
+        raise UserError("RANK_COMMUNICATION=%s: it must be nccl or ring" % name)
+    return name if device_name == "gpu" else "ring"
+
+
 def check_rank_table(rank: int, size: int) -> None:
     """Checks that RANK_TABLE_FILE lists the ranks, so that NPUs can find each other.
 

@@ -3,8 +3,8 @@
 # edit the source and run "python ci/copies.py --write".
 """Several devices, one training: each rank has its share of the batch, gradients are averaged.
 
-On NPUs HCCL does the work (npu_bridge); elsewhere TensorFlow's own ring collectives. One rank needs
-none of it. tf.train.Server listens on every network interface without authentication: run several
+On NPUs HCCL does the work (npu_bridge); elsewhere TensorFlow's own collectives. One rank needs none
+of it. tf.train.Server listens on every network interface without authentication: run several
 ranks in a private network only.
 """
 
@@ -59,6 +59,7 @@ class Group:
         self.rank, self.size, self.target, self._addresses = rank, size, "", addresses
         self._ring = size > 1 and device_name != "npu"
         kind = "GPU" if device_name == "gpu" else "CPU"
+        self._hint = environment.communication(device_name)
         self._device = "/job:worker/replica:0/task:%d/device:%s:0" % (rank, kind)
         self._keys, self._limit = {}, FIRST_TIMEOUT_SECONDS
         self._runs, self._slowest, self._optimizers = 0, 0.0, 0
@@ -72,6 +73,7 @@ class Group:
         if not self._ring:
             return
         config.experimental.collective_group_leader = "/job:worker/replica:0/task:0"
+        config.experimental.collective_nccl = self._hint == "nccl"
         config.device_filters.append("/job:worker/task:%d" % self.rank)
         cluster = {"worker": list(self._addresses)}
         self.target = tf.train.Server(cluster, "worker", self.rank, config=config).target
@@ -100,7 +102,7 @@ class Group:
             tensor = tf.identity(tensor)
             key = self._key(name)
             return collective_ops.all_reduce(
-                tensor, self.size, 1, key, "Add", "Div", communication_hint="ring"
+                tensor, self.size, 1, key, "Add", "Div", communication_hint=self._hint
             )
 
     def average_gradients(self, gradients, name: str):

@@ -95,3 +95,9 @@ def test_who_leaves_the_group_is_alone(monkeypatch):
     environment.leave_group()
     assert environment.rank_and_size() == (0, 1)
     assert "RANK_TABLE_FILE" not in os.environ
+
+
+def test_a_way_to_communicate_that_is_not_known_is_an_error(monkeypatch):
+    monkeypatch.setenv("RANK_COMMUNICATION", "mpi")
+    with pytest.raises(UserError, match="RANK_COMMUNICATION=mpi: it must be nccl or ring"):
+        environment.communication("gpu")

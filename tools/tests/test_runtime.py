@@ -210,6 +210,19 @@ def test_one_rank_needs_no_environment(monkeypatch):
     assert (group.rank, group.size) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("device", "asked", "hint"),
+    [("cpu", "", "ring"), ("gpu", "", "nccl"), ("gpu", "ring", "ring"), ("cpu", "nccl", "ring")],
+)
+def test_gpus_average_with_nccl_unless_told_otherwise(monkeypatch, device, asked, hint):
+    if asked:
+        monkeypatch.setenv("RANK_COMMUNICATION", asked)
+    group = ranks.Group(0, 2, ("a:1", "b:2"), device)
+    x = tf.get_variable("x", [3])
+    ((mean, _),) = group.average_gradients([(tf.ones([3]), x)], "train")
+    assert mean.op.get_attr("communication_hint") == hint.encode()
+
+
 PROGRAM = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
