@@ -70,12 +70,7 @@ def trained(drawn, tmp_path_factory):
     return train
 
 
-ONE_DEVICE = [("stargan", release) for release in RELEASES]
-ONE_DEVICE += [
-    (name, release)
-    for name in ("pix2pix", "whitebox", "neural_style")
-    for release in ("r1.5", "master")
-]
+ONE_DEVICE = [(name, release) for name in sorted(models.MODELS) for release in RELEASES]
 
 
 @pytest.mark.parametrize(("name", "release"), ONE_DEVICE)
