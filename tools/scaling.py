@@ -18,14 +18,14 @@ from harness.options import option, parse
 
 SERVER = 8  # devices of a server
 BYTES = 4  # of a gradient: float32, with mixed precision too
-PIECES = 2  # collectives of an optimizer: HCCL's default, 96.54 % and 3.46 % of the gradients
 HIDDEN = 2 / 3  # of a step is its backward pass, which may hide the averaging
 TITLES = ("sends, MB", "averaging, ms", "efficiency")  # for each number of devices
 
 ASSUMED = """
 Computed, not measured: %g GB/s in a server, %g GB/s between servers, %g us a message. Steps are
 those that others published for Ascend 910 (that of U-GAT-IT on 8, averaging included), or given.
-Efficiency is from nothing hidden to a backward pass, two thirds of a step, that hides it."""
+Efficiency is from nothing hidden, as in the TensorFlow folders, which send the gradients of an
+optimizer together, to a backward pass, two thirds of a step, that hides it."""
 
 
 class Model(NamedTuple):
@@ -107,7 +107,7 @@ def averaging(model: Model, devices: int, options: ScalingOptions) -> Cost:
     size, inside, servers = averaged_bytes(model), min(devices, SERVER), -(-devices // SERVER)
     in_server = 2 * (inside - 1) / inside * size
     network = 2 * (servers - 1) / servers * size / inside
-    collectives = PIECES * sum(1 / every for _, every in model.gradients.values())
+    collectives = sum(1 / every for _, every in model.gradients.values())  # one for an optimizer
     messages = collectives * 2 * (inside - 1 + servers - 1)
     seconds = in_server / options.bandwidth / 1e9 + network / options.network / 1e9
     return Cost(in_server, network, seconds + messages * options.latency / 1e6)
