@@ -100,7 +100,7 @@ def test_a_wrong_option_is_answered_in_one_line(cls, words, sentence, capsys):
 def test_what_decides_the_weights_may_not_change_on_resume():
     names = "subjects patch_size load_size batch_size adv_train_lr seed preset use_enhance d_width "
     names += "superpixels precision_mode loss_scale threads lambda_surface lambda_texture "
-    names += "lambda_structure lambda_content lambda_tv"
+    names += "lambda_structure lambda_content lambda_tv precision_mode_v2 use_mixlist deterministic"
     assert set(must_agree(Config())) == set(names.split())
 
 
