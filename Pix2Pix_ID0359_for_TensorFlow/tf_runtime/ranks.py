@@ -97,7 +97,9 @@ class Group:
             )
         return key
 
-    def _mean(self, tensor, name):
+    def _mean(self, tensor, name, fusion_id=0):
+        if not self._ring:
+            return npu.sum_over_ranks(tensor, fusion_id) / self.size
         with tf.device(self._device):
             tensor = tf.identity(tensor)
             key = self._key(name)
@@ -109,20 +111,16 @@ class Group:
         """Returns [(gradient, variable)] with each gradient replaced by its mean over the ranks."""
         if self.size == 1:
             return gradients
-        if self._ring:
-            return [(self._mean(g, "%s/%s" % (name, v.op.name)), v) for g, v in gradients]
         self._optimizers += 1
-        return [(npu.sum_over_ranks(g, self._optimizers) / self.size, v) for g, v in gradients]
+        number = self._optimizers
+        return [(self._mean(g, "%s/%s" % (name, v.op.name), number), v) for g, v in gradients]
 
     def average_losses(self, losses: dict) -> dict:
         """Returns {name: scalar} with the mean over the ranks of every scalar in `losses`."""
         if self.size == 1:
             return losses
         values = tf.stack(list(losses.values()))
-        if self._ring:
-            values = self._mean(values, "losses/" + "/".join(losses))
-        else:
-            values = npu.sum_over_ranks(values) / self.size
+        values = self._mean(values, "losses/" + "/".join(losses))
         return dict(zip(losses, tf.unstack(values, len(losses))))
 
     def broadcast(self, variables) -> tf.Operation:
@@ -147,12 +145,10 @@ class Group:
         return self.guard(tf.group(*done))
 
     def stop_vote(self):
-        """Returns (a placeholder, its mean or sum over the ranks): who wants to stop tells all."""
+        """Returns (a placeholder, its mean over the ranks): who wants to stop tells all."""
         mine = tf.placeholder_with_default(tf.constant(0.0), [], name="wants_to_stop")
-        if self._ring:
-            return mine, self._mean(mine, "stop_vote")
         if self.size > 1:
-            return mine, npu.sum_over_ranks(mine)
+            return mine, self._mean(mine, "stop_vote")
         return mine, tf.identity(mine)
 
     def guard(self, operation) -> tf.Operation:
