@@ -46,7 +46,7 @@ MODULE_LINES, HARD_MODULE_LINES = 300, 400
 FUNCTION_LINES, LONG_FUNCTION_LINES = 60, 100  # long: `train` and `build...`
 ENTRY_SCRIPT_LINES, SHELL_LINES, README_LINES = 60, 25, 200
 # Counted without docstrings, comments and blank lines, so that nobody saves on explaining.
-VENDORED, VENDORED_LINES = ("tools/shared/harness", "tools/shared/tf_runtime"), 2100
+VENDORED, VENDORED_LINES = ("tools/shared/harness", "tools/shared/tf_runtime"), 3200
 # "file" or "file::function" -> why it may exceed its budget (no module its hard limit).
 ALLOWED: dict[str, str] = {}
 ISO_8601 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?")

@@ -8,5 +8,6 @@ Reading order: `options` (dataclass -> command line), `platform_options` (those 
 (config.json, compared on resume), `ahead` (work ahead of the training step), `loop` (log, progress,
 speed, stopping), `cases` (behind test/*.sh), `launch` (several ranks), `results` (what a case
 leaves behind), `modelarts` (the job's boot files) with `buckets` and `uploads` (data in, results
-out), `fid` (a number that tools/fid of the repository measures).
+out), `fid` (a number that tools/fid of the repository measures), `doctor` (what stands in
+the way of a training, and how long it would take) with `machine` and `trial`.
 """

@@ -19,6 +19,8 @@ from tqdm import tqdm
 from harness.ahead import Ahead
 from harness.errors import UserError
 from harness.files import keep_whole_lines, write_json
+from harness.gallery import SAMPLES, add_samples
+from harness.memory import resident
 
 
 class NotFiniteError(UserError):
@@ -92,8 +94,10 @@ class Loop:
             path = os.path.join(self.folder, "log.jsonl")
             keep_whole_lines(path, first_step > 1)
             self._log = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in close
-            if first_step <= self.last_step and os.path.exists(self._summary_path):
-                os.remove(self._summary_path)  # it spoke of the run so far
+            if first_step <= self.last_step:
+                keep_whole_lines(os.path.join(self.folder, SAMPLES), first_step > 1)
+                if os.path.exists(self._summary_path):
+                    os.remove(self._summary_path)  # it spoke of the run so far
         stops = (signal.SIGTERM, signal.SIGINT)
         self._handlers = {s: signal.signal(s, self._on_signal) for s in stops}
 
@@ -193,10 +197,15 @@ class Loop:
         rate = self._pictures / seconds
         values = dict(**self._losses, **{k: float(v) for k, v in more.items()})
         values.update(seconds_per_step=round(seconds, 6), images_per_second=round(rate, 4))
+        values.update(memory_mb=resident() // 2**20)
         self._log.write(json.dumps(dict(step=step, **values)) + "\n")
         self._log.flush()
         self.record(step, values)
         return True
+
+    def show(self, step: int, *paths: str) -> None:
+        """Notes for the report that the sample grids `paths` were made after `step`, on rank 0."""
+        add_samples(self.folder, step, list(paths))
 
     def seconds(self) -> float:
         """Returns the seconds since the loop began."""

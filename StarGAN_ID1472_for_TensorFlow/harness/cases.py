@@ -12,12 +12,23 @@ the folder's test/cases.py, which provides
   training(case)                 words of the training program
   following(case)                lists of words of the programs after it
   run_folder(case)               where log.jsonl and training.json are
+  tested(case)                   the folders that get a tested.json, see harness.gallery
   metrics(case)                  {name: value} of the evaluation
   accuracy(case)                 {"metric", "value", "protocol"} of the main one, or None
   LOSS_LISTS                     {file name with %s for the CaseName: loss name}
   LAST_LOSSES                    how many of the last losses ActualLoss is the mean of
   OUTPUTS                        names of what its programs leave in case.output
   case_suffix(case)              optional: what the CaseName has after the ranks, such as "_RT2"
+
+and for harness.doctor
+
+  place(case)                    chooses the device as the training does and returns its name
+  contents(case)                 what the data are, in a few words
+  runs(case)                     [(name, folder, steps, checkpoints kept)] of the training program,
+                                 in order; 0 steps: a folder that only takes room
+  trial(case)                    {option: value} of a training of a few steps that leaves little
+                                 besides training.json and a checkpoint; None: as a case sets it
+  SMALLER                        options that need less memory when they are smaller
 """
 
 import dataclasses
@@ -30,7 +41,7 @@ import sys
 import time
 from typing import Any, List, NamedTuple
 
-from harness import environment
+from harness import environment, report
 from harness.errors import UserError, run_program
 from harness.files import read_json, write_json
 from harness.launch import launch
@@ -143,6 +154,7 @@ def move_earlier(output: str, names) -> None:
 def program(case: Case, words: List[str], conda_name: str) -> List[str]:
     """Returns the command that runs the folder's program `words` with this or a conda Python."""
     command = [os.path.join(case.root, words[0])] + list(words[1:])
+    command.append("--report=False")  # the case writes one of all of them
     if conda_name:
         return ["conda", "run", "--no-capture-output", "-n", conda_name, "python3"] + command
     return [sys.executable] + command
@@ -155,18 +167,24 @@ def main(argv: List[str]) -> int:
     case, options = read_case(preset, ranks, words, module)
     if options.conda_name and not shutil.which("conda"):
         raise UserError("--conda_name %s: conda is not on the PATH" % options.conda_name)
-    other = read_json(os.path.join(case.output, "case.json"), {}).get("model", "")
-    if other not in ("", os.path.basename(ROOT)):
-        text = "%s holds the results of %s; choose another output folder"
-        raise UserError(text % (case.output, other))
-    problem = _data_problem(case, module)
+    check_output(case)
+    problem = data_problem(case, module)
     if problem:
         print('[Error] para "data_path" must be config\n%s' % problem, flush=True)
         return 1
     return _run(case, options, module)
 
 
-def _data_problem(case, module) -> str:
+def check_output(case: Case) -> None:
+    """Raises UserError if the output folder holds the results of another model."""
+    other = read_json(os.path.join(case.output, "case.json"), {}).get("model", "")
+    if other not in ("", os.path.basename(ROOT)):
+        text = "%s holds the results of %s; choose another output folder"
+        raise UserError(text % (case.output, other))
+
+
+def data_problem(case: Case, module) -> str:
+    """Returns what is wrong with the data of a case, or ""."""
     if not case.data_path:
         return "no --data_path was given"
     if (case.data_path + os.sep).startswith(case.output + os.sep):
@@ -188,10 +206,13 @@ def _run(case, options, module) -> int:
         return launch(command, logs, options.bind_core, is_started)
     if not getattr(case.config, "continue_train", False):
         network = os.path.basename(case.root)
-        names = ["case.json", "result.json", "train_*.log", network + "_bs*"]
+        names = ["case.json", "result.json", "report.html", "train_*.log", network + "_bs*"]
         names += [] if is_started else ["rank_*"]  # others may be writing there
         move_earlier(case.output, names + list(module.OUTPUTS))
+    run_folder = os.path.relpath(module.run_folder(case), case.output)
+    tested = [os.path.relpath(path, case.output) for path in module.tested(case)]
     started = {"model": os.path.basename(ROOT), "preset": case.preset, "command": case.command}
+    started.update(run_folder=run_folder, tested=tested)
     write_json(os.path.join(case.output, "case.json"), started)
     caught = []
     status = launch(command, logs, options.bind_core, is_started, caught)
@@ -207,6 +228,7 @@ def _run(case, options, module) -> int:
     suffix = module.case_suffix(case) if hasattr(module, "case_suffix") else ""
     name = case_name(case, options.bind_core, suffix)
     write_results(case, name, status, seconds, start.isoformat(), module, evaluated)
+    report.write(case.output, case.config)
     return status
 
 

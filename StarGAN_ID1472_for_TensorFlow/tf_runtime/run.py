@@ -16,7 +16,7 @@ import platform
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from harness import settings
+from harness import report, settings
 from harness.loop import Loop, NotFiniteError, Periods
 from tf_runtime import device as devices
 from tf_runtime.checkpoints import Checkpoints, checkpoint_steps
@@ -160,3 +160,5 @@ class Run(Loop):
         if self._writer:
             self._writer.close()
         self.session.close()
+        if self.rank == 0 and self.first_step <= self.last_step:
+            report.write(self.folder, self._config)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Source: tools/shared/harness/memory.py. The model folders hold identical copies;
 # edit the source and run "python ci/copies.py --write".
-"""How much memory a process may take on this machine."""
+"""How much memory a process has, and how much it may take on this machine."""
 
 import resource
 from typing import Optional
@@ -20,6 +20,14 @@ def available() -> Optional[float]:
         return own + min(free, _number(group + "max") - taken)
     except (OSError, ValueError):  # no such file, or "max" for no limit
         return own + free
+
+
+def resident() -> int:
+    """Returns the bytes of memory that this process has now, or where that is unknown, at most."""
+    try:
+        return 1024 * _number("/proc/self/status", "VmRSS:")
+    except (OSError, ValueError):
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _number(path, key="") -> int:

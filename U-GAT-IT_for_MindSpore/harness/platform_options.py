@@ -33,6 +33,9 @@ class CommonOptions:
         "full float32 (force_fp32, must_keep_origin_dtype) or the device's own mixed precision",
         choices=PRECISIONS,
     )
+    report: bool = option(
+        True, "write report.html after a training or a test phase", may_change=True
+    )
     loss_scale: float = option(0.0, "fixed loss scale on NPU and GPU; 0 adapts it", low=0)
     gpu_fraction: float = option(
         0.0, "largest share of a GPU's memory; 0: what is needed", low=0, high=1, may_change=True

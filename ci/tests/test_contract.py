@@ -203,13 +203,13 @@ def test_an_entry_script_in_a_subfolder_is_short_too(folder):
 
 def test_the_vendored_layer_has_a_budget_of_code_and_its_copies_do_not_count(folder):
     code = '"""Docstrings,\n\nmore of them,\n"""\n# comments and blank lines do not count\n\n'
-    for name in ("tf_runtime/a.py", *(f"harness/{letter}.py" for letter in "bcdefhijk")):
-        write(folder.parent / "tools/shared" / name, code + "x = 1\n" * 210)
-        write(folder / name, code + "x = 1\n" * 210)
+    for name in ("tf_runtime/a.py", *(f"harness/{letter}.py" for letter in "bcdefhijklmnopq")):
+        write(folder.parent / "tools/shared" / name, code + "x = 1\n" * 200)
+        write(folder / name, code + "x = 1\n" * 200)
     assert contract.check_sizes(folder.parent, {}) == []
     write(folder.parent / "tools/shared/tf_runtime/g.py", 'def f():\n    """Text."""\n')
     assert contract.check_sizes(folder.parent, {}) == [
-        "tools/shared/harness + tools/shared/tf_runtime: 2101 lines, the budget is 2100"
+        "tools/shared/harness + tools/shared/tf_runtime: 3201 lines, the budget is 3200"
     ]
 
 

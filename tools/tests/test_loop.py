@@ -65,7 +65,8 @@ def test_a_loop_saves_logs_and_sums_up(tmp_path):
     log = read_jsonl(str(tmp_path / "log.jsonl"))
     assert [record["step"] for record in log] == [2, 4, 6, 7]
     assert [record["loss"] for record in log] == [LOSSES[step] for step in (2, 4, 6, 7)]
-    assert list(log[0]) == ["step", "loss", "rate", "seconds_per_step", "images_per_second"]
+    measured = ["seconds_per_step", "images_per_second", "memory_mb"]
+    assert list(log[0]) == ["step", "loss", "rate", *measured]
     assert [dict(values, step=step) for step, values in loop.recorded] == log
     training = read_json(str(tmp_path / "training.json"))
     wanted = {"steps": 7, "first_step": 1, "stopped": False, "ranks": 2, "batch": 4}

@@ -19,3 +19,4 @@ class Config:
     allowed: str = option("", "file with the last step that may be done yet", may_change=True)
     fail_at: int = option(0, "the step that fails", may_change=True)
     continue_train: bool = option(False, "go on", may_change=True)
+    report: bool = option(True, "write report.html", may_change=True)
