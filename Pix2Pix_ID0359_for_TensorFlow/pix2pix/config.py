@@ -112,6 +112,12 @@ class Config(PlatformOptions):
             raise ValueError(text + "--inception or --input_dir %s out" % self.input_dir)
 
     @property
+    def loss_weights(self) -> dict:
+        """{loss in the log: its weight in what its network learns from}."""
+        weights = {"d_loss": self.d_loss_weight, "g_loss_adversarial": 1.0}
+        return dict(weights, g_loss_l1=self.L1_lambda)
+
+    @property
     def run_folder(self) -> str:
         """The folder of this run's checkpoints, log and settings."""
         name = "%s_%d_%d" % (self.dataset_name, self.batch_size, self.fine_size)

@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from harness import fid
+from harness import fid, report
 from harness.errors import UserError
 from harness.files import write_json, write_text
+from harness.gallery import Pair, write_tested
 from harness.images import list_images, read_image, write_image
 from pix2pix import data
 from pix2pix.config import FID_PROTOCOL
@@ -93,10 +94,27 @@ def evaluate(config, jobs: List[Job], translate: Translate) -> dict:
         sets = [[os.path.join(f, job.name + ".png") for job in jobs] for f in folders]
         metrics["fid"] = fid.fid(*sets, config.inception, FID_PROTOCOL)
     write_json(os.path.join(config.test_dir, "metrics.json"), {"mean": metrics, "each": each})
+    _write_report(config, each, metrics)
     index = os.path.join(config.test_dir, "index.html")
     write_text(index, page(rows, metrics))
     print("%s; see %s" % (describe(metrics), index), flush=True)
     return metrics
+
+
+def _write_report(config, each, metrics) -> None:
+    folder, pairs = config.test_dir, []
+    for score in each:
+        name = score["picture"] + ".png"
+        target = os.path.join(folder, "targets", name) if "l1" in score else ""
+        paths = (os.path.join(folder, "inputs", name), os.path.join(folder, name), target)
+        pairs.append(Pair(score["source"], *paths))
+    to_targets = "of the 8-bit pictures to their targets, mean over %d" % len(each)
+    protocol = {"l1": "mean |output - target| in [-1, 1], " + to_targets}
+    protocol.update(psnr="dB, " + to_targets, ssim="Wang et al. 2004, " + to_targets)
+    protocol["fid"] = "tools/fid, %s; outputs against targets" % FID_PROTOCOL
+    protocol = {name: text for name, text in protocol.items() if name in metrics}
+    write_tested(folder, pairs, metrics, protocol)
+    report.write(folder, config)
 
 
 def _warn_of_scale(pixels, config):

@@ -166,7 +166,8 @@ def train(config) -> None:
                     run.print(LOG_LINE % (times + (losses["d_loss"], losses["g_loss"])))
                 is_due = step == last_step or step % max(config.sample_freq, 1) == 0
                 if config.sample_freq and is_due and group.rank == 0:
-                    sampler.write(run.session, "train_%02d_%04d.png" % (epoch, index + 1))
+                    name = "train_%02d_%04d.png" % (epoch, index + 1)
+                    run.show(step, sampler.write(run.session, name))
 
 
 class Sampler:
@@ -190,11 +191,13 @@ class Sampler:
             bottleneck_norm=config.legacy_bottleneck_norm,
         )
 
-    def write(self, session, name: str) -> None:
-        """Translates the pictures with the weights in `session` and writes `name`."""
+    def write(self, session, name: str) -> str:
+        """Translates the pictures with the weights in `session`; returns the path written."""
         conditions = np.stack([data.to_float(condition) for condition, _ in self._pictures])
         fakes = data.to_uint8(session.run(self._fakes, {self._conditions: conditions}))
         rows = [
             (condition, fake, target) for (condition, target), fake in zip(self._pictures, fakes)
         ]
-        write_image(os.path.join(self._folder, name), grid(rows, ("input", "output", "target")))
+        path = os.path.join(self._folder, name)
+        write_image(path, grid(rows, ("input", "output", "target")))
+        return path

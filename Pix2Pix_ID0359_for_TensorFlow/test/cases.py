@@ -12,6 +12,7 @@ from pix2pix.config import FID_PROTOCOL, Config
 
 LOSS_LISTS = {"%s_dloss.log": "d_loss", "%s_gloss.log": "g_loss"}
 LAST_LOSSES = 10  # ActualLoss is the mean of so many
+SMALLER = ("batch_size", "fine_size", "ngf", "ndf")  # take less memory when smaller
 OUTPUTS = ("ckpt", "sample", "test", "logs", "overflow_dump", "data_dump", "profiling")
 
 __all__ = [
@@ -25,7 +26,8 @@ __all__ = [
     "metrics",
     "run_folder",
 ]
-__all__ += ["settings", "training"]
+__all__ += ["settings", "tested", "training"]
+__all__ += ["SMALLER", "contents", "place", "runs", "trial"]
 
 
 def settings(preset, given):
@@ -88,6 +90,45 @@ def run_folder(case):
     return dataclasses.replace(
         case.config, checkpoint_dir=_options(case)["checkpoint_dir"]
     ).run_folder
+
+
+def tested(case):
+    """The folder of the test phase."""
+    return [_options(case)["test_dir"]] if _tested(case) else []
+
+
+def place(case):
+    """Chooses the device as the training does and returns its name; loads TensorFlow."""
+    from tf_runtime import device
+
+    return device.choose(case.config).name
+
+
+def _pairs(case):
+    return data.find_pairs(case.data_path, "train")[: case.config.train_size]
+
+
+def contents(case):
+    """How many pairs there are."""
+    return "%d training pairs" % len(_pairs(case))
+
+
+def runs(case):
+    """One training; besides the newest checkpoints some stay for good."""
+    config = case.config
+    per_epoch = data.steps_per_epoch(_pairs(case), config, case.ranks)
+    steps, kept = config.train_steps or config.epoch * per_epoch, config.keep_checkpoints
+    if config.save_epoch_freq:
+        kept += steps // (config.save_epoch_freq * per_epoch)
+    return [("training", run_folder(case), steps, kept)]
+
+
+def trial(case):
+    """Five steps in folders of its own."""
+    periods = ("print_freq", "save_latest_freq", "save_epoch_freq", "sample_freq")
+    folders = ("checkpoint_dir", "sample_dir", "test_dir", "log_dir")
+    values = dict(dict.fromkeys(periods, 0), **dict.fromkeys(folders))
+    return dict(values, train_steps=5, continue_train=False)
 
 
 def metrics(case):
