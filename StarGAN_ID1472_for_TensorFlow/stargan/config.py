@@ -141,6 +141,13 @@ class Config(PlatformOptions):
             raise ValueError(text + "add --test_concatenate=False and leave --input_dir out")
 
     @property
+    def loss_weights(self) -> dict:
+        """{loss in the log: its weight in what its network learns from}."""
+        weights = {"D/loss_real": 1.0, "D/loss_fake": 1.0, "D/loss_cls": self.lambda_cls}
+        weights.update({"D/loss_gp": self.lambda_gp, "G/loss_fake": 1.0})
+        return dict(weights, **{"G/loss_rec": self.lambda_rec, "G/loss_cls": self.lambda_cls})
+
+    @property
     def run_folder(self) -> str:
         """The folder of this run's checkpoints, log and settings."""
         return os.path.join(self.output_dir, "checkpoint")

@@ -13,9 +13,10 @@ from typing import List, NamedTuple, Optional
 import numpy as np
 from tqdm import tqdm
 
-from harness import fid
+from harness import fid, report
 from harness.errors import UserError
 from harness.files import write_json, write_text
+from harness.gallery import Pair, write_tested
 from harness.images import grid, list_images, write_image
 from stargan import data, measures
 from stargan.classifier import Classifier
@@ -26,7 +27,14 @@ from stargan.serving import Translate
 from stargan.targets import Target, default_targets, labels_for, parse_targets
 from tf_runtime import device as devices
 
-PAGE_ROWS = 100  # index.html shows so many pictures at the most
+PAGE_ROWS = 100  # index.html and report.html show so many pictures at the most
+PROTOCOLS = {
+    "reconstruction_l1": "mean |x - G(G(x, c'), c)| in [-1, 1]",
+    "attribute_accuracy": "share of translations in which our classifier sees the wanted label, "
+    "pictures that did not have it",
+    "attribute_accuracy_untranslated": "the same of the pictures before",
+    "fid": "tools/fid, %s; translated against real" % FID_PROTOCOL,
+}
 # Folders and names of what is written of the test pictures, and of own ones.
 TESTED = (r"src|src_images|generates|(generate|real)\d+", r"\d+-images\.(jpg|png)")
 OWN = (r"strips|own\d+", r".*\.png")
@@ -99,6 +107,7 @@ class Outputs:
         if self._own and (os.path.realpath(config.input_dir) + os.sep).startswith(place + os.sep):
             text = "--input_dir %s lies in %s, which is written to; choose another folder"
             raise UserError(text % (config.input_dir, folder))
+        self.pairs = []
         folders, names = OWN if self._own else TESTED
         is_ours = os.path.exists(os.path.join(folder, "metrics.json"))
         for path in glob.glob(os.path.join(glob.escape(folder), "*", "*")):
@@ -106,24 +115,33 @@ class Outputs:
             if is_ours and re.fullmatch(folders, place) and re.fullmatch(names, name):
                 os.remove(path)  # of an earlier test phase, whose pictures must not mix with these
 
-    def write(self, name: str, picture: np.ndarray, fakes: List[np.ndarray]) -> None:
-        """Writes one picture and its translations, uint8 [S, S, 3]."""
+    def write(self, name: str, path: str, picture: np.ndarray, fakes: List[np.ndarray]) -> None:
+        """Writes the picture of `path` and its translations, uint8 [S, S, 3], and notes them."""
         singles = self._own or not self._strips
         if self._own:
             titles = ["source"] + [target.title for target in self._targets]
             self._write("strips", name + ".png", grid([[picture] + fakes], titles))
         elif self._strips:
-            self._write("src_images", name + ".jpg", np.hstack([picture] * len(fakes)))
-            self._write("generates", name + ".jpg", np.hstack(fakes))
+            before = self._write("src_images", name + ".jpg", np.hstack([picture] * len(fakes)))
+            after = self._write("generates", name + ".jpg", np.hstack(fakes))
+            titles = ", ".join(target.title for target in self._targets)
+            self._note(name + ": " + titles, before, after)
         else:
-            self._write("src", name + ".jpg", picture)
+            path = self._write("src", name + ".jpg", picture)
         if singles:
             place, ending = ("own%d", ".png") if self._own else ("generate%d", ".jpg")
             for number, fake in enumerate(fakes, 1):
-                self._write(place % number, name + ending, fake)
+                after = self._write(place % number, name + ending, fake)
+                self._note("%s: %s" % (name, self._targets[number - 1].title), path, after)
 
-    def _write(self, folder, name, pixels):
-        write_image(os.path.join(self._folder, folder, name), pixels)
+    def _write(self, folder, name, pixels) -> str:
+        path = os.path.join(self._folder, folder, name)
+        write_image(path, pixels)
+        return path
+
+    def _note(self, title, before, after) -> None:
+        if len(self.pairs) < PAGE_ROWS:
+            self.pairs.append(Pair(title, before, after))
 
 
 def test(config, sources, trained: str, translator, folder: str) -> dict:
@@ -173,8 +191,9 @@ def evaluate(config, jobs, sources, translate: Translate, folder: str, judge=Non
                 pictures = [data.read_picture(path, kind, config) for path in job.paths[part]]
                 own = _own_labels(job, part, np.stack(pictures), sources, judge)
                 fakes = tally.translate(job, np.stack(pictures), own, translate)
-                for name, picture, columns in zip(job.names[part], pictures, zip(*fakes)):
-                    outputs.write(name, picture, list(columns))
+                words = (job.names[part], job.paths[part], pictures, zip(*fakes))
+                for name, path, picture, columns in zip(*words):
+                    outputs.write(name, path, picture, list(columns))
                     if len(rows) < PAGE_ROWS:
                         rows.append((name, [picture] + list(columns)))
                     bar.update()
@@ -189,6 +208,9 @@ def evaluate(config, jobs, sources, translate: Translate, folder: str, judge=Non
     judged = {"held_out_accuracy": judge.accuracy} if judge else {}
     write_json(os.path.join(folder, "metrics.json"), {"mean": metrics, "targets": each, **judged})
     write_text(os.path.join(folder, "index.html"), page(rows, each, metrics, judged))
+    protocol = {name: text for name, text in PROTOCOLS.items() if name in metrics}
+    write_tested(folder, outputs.pairs, metrics, protocol)
+    report.write(folder, config)
     print(
         "Saved testing files.\n%s; see %s" % (describe(metrics), os.path.join(folder, "index.html"))
     )

@@ -191,7 +191,8 @@ def train(config) -> None:
                         file.write(line + "\n")
                 is_due = step == last_step or step % max(config.save_steps, 1) == 0
                 if config.save_steps and is_due and group.rank == 0:
-                    sampler.write(run.session, "train_stargan_%06d.png" % step)
+                    name = "train_stargan_%06d.png" % step
+                    run.show(step, sampler.write(run.session, name))
 
 
 def starting_networks(config, sources) -> Dict[str, np.ndarray]:
@@ -271,8 +272,8 @@ class Sampler:
         self._wanted = tf.placeholder(tf.float32, [None, count])
         self._fakes = generator(self._images, self._wanted, config.g_conv_dim, config.g_repeat_num)
 
-    def write(self, session, name: str) -> None:
-        """Translates the pictures with the weights in `session` and writes `name`."""
+    def write(self, session, name: str) -> str:
+        """Translates the pictures with the weights in `session`; returns the path written."""
         images = np.stack([data.to_float(picture) for picture in self._pictures])
         columns = [self._pictures]
         for wanted in self._labels:
@@ -281,3 +282,4 @@ class Sampler:
         titles = ["source"] + [target.title for target in self._targets]
         path = os.path.join(self._config.output_dir, "sample", name)
         write_image(path, grid(list(zip(*columns)), titles))
+        return path

@@ -13,6 +13,7 @@ from stargan.labels import find_sources
 
 LOSS_LISTS = {"train_%s_loss.txt": "G/loss_rec"}
 LAST_LOSSES = 1  # ActualLoss is the last G/loss_rec
+SMALLER = ("batch_size", "image_size")  # take less memory when smaller
 OUTPUTS = ("checkpoint", "sample", "summary", "results", "StarGAN.log", "classifier.npz")
 OUTPUTS += ("overflow_dump", "data_dump", "profiling")
 
@@ -28,7 +29,8 @@ __all__ = [
     "metrics",
     "run_folder",
 ]
-__all__ += ["settings", "training"]
+__all__ += ["settings", "tested", "training"]
+__all__ += ["SMALLER", "contents", "place", "runs", "trial"]
 
 
 def settings(preset, given):
@@ -103,6 +105,45 @@ def following(case):
 def run_folder(case):
     """Where training.json and log.jsonl are."""
     return os.path.join(case.output, "checkpoint")
+
+
+def tested(case):
+    """The folder of the test phase."""
+    return [os.path.join(case.output, "results")] if case.config.num_test else []
+
+
+def place(case):
+    """Chooses the device as the training does and returns its name; loads TensorFlow."""
+    from tf_runtime import device
+
+    return device.choose(case.config).name
+
+
+def _sources(case):
+    return find_sources(dataclasses.replace(case.config, data_path=case.data_path))
+
+
+def contents(case):
+    """How many pictures there are, of each data set."""
+    text = "%d pictures to train with and %d to test with"
+    counts = [(len(one.train.paths), len(one.test.paths)) for one in _sources(case)]
+    return ", ".join(text % each for each in counts)
+
+
+def runs(case):
+    """One training."""
+    config = case.config
+    steps = config.training_iterations
+    if config.train_epochs:
+        steps = config.train_epochs * data.steps_per_epoch(_sources(case), config, case.ranks)
+    return [("training", run_folder(case), steps, config.keep_checkpoints)]
+
+
+def trial(case):
+    """As many steps as it takes until the generator has learnt twice."""
+    values = dict.fromkeys(("train_epochs", "summary_steps", "checkpoint_steps", "save_steps"), 0)
+    steps = 2 * case.config.d_train_repeat
+    return dict(values, training_iterations=steps, continue_train=False, output_dir=None)
 
 
 def metrics(case):

@@ -24,7 +24,7 @@ from harness.options import option, parse_several
 from stargan import serving, training
 from stargan.config import Config
 from tf_runtime import device as devices
-from tf_runtime import ranks
+from tf_runtime import flops, ranks
 
 WARM_UP = 3  # runs that compile and settle, not counted
 
@@ -34,6 +34,11 @@ class SpeedOptions:
     """Speed."""
 
     count: int = option(8, "runs to time", low=1)
+
+
+def peak_memory():
+    """Returns the most memory this process has had so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _time(function, count):
@@ -46,7 +51,7 @@ def _time(function, count):
 
 
 def time_training(config, device, count, with_generator):
-    """Returns the seconds of each training step, warm-up first."""
+    """Returns (seconds of each training step, warm-up first; operations of one)."""
     rng, n, side = np.random.RandomState(0), config.batch_size, config.image_size
     group = ranks.connect(device.name)
     with tf.Graph().as_default():
@@ -57,15 +62,16 @@ def time_training(config, device, count, with_generator):
         fetches = [graph.d_losses, graph.d_train]
         if with_generator:
             fetches = [graph.d_losses, graph.g_losses, graph.g_train]
+        operations = flops.count(fetches)
         session_config = devices.session_config(device)
         group.start(session_config)
         with tf.Session(group.target, config=session_config) as session:
             session.run(tf.global_variables_initializer())
-            return _time(lambda: group.run(session, fetches, feed), count)
+            return _time(lambda: group.run(session, fetches, feed), count), operations
 
 
 def time_inference(config, device, count):
-    """Returns the seconds of each batch through a checkpoint's translator, warm-up first."""
+    """Returns (seconds of each batch through a checkpoint's translator, operations of one)."""
     n, side = config.batch_size, config.image_size
     rng = np.random.RandomState(0)
     batch = rng.uniform(-1, 1, [n, side, side, 3]).astype(np.float32)
@@ -74,28 +80,32 @@ def time_inference(config, device, count):
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = os.path.join(folder, "model-0")
         with tf.Graph().as_default(), tf.Session() as session:
-            serving.build_inference(config, sources)
+            images, wanted, output = serving.build_inference(config, sources)
+            operations = flops.count(output, {images: batch.shape, wanted: labels.shape})
             session.run(tf.global_variables_initializer())
             tf.train.Saver().save(session, checkpoint, write_meta_graph=False)
         with serving.CheckpointTranslator(config, sources, checkpoint, device) as translate:
-            return _time(lambda: translate(batch, labels), count)
+            return _time(lambda: translate(batch, labels), count), operations
 
 
 if __name__ == "__main__":
     (options, config), _ = parse_several([SpeedOptions, Config], sys.argv[2:])
-    device = devices.choose(config)
+    device, base = devices.choose(config), peak_memory()
     if sys.argv[1] == "infer":
-        seconds = time_inference(config, device, options.count)
+        seconds, operations = time_inference(config, device, options.count)
     else:
-        seconds = time_training(config, device, options.count, sys.argv[1] == "train")
+        with_generator = sys.argv[1] == "train"
+        seconds, operations = time_training(config, device, options.count, with_generator)
     print(
         json.dumps(
             {
                 "seconds": seconds[WARM_UP:],
                 "first_seconds": seconds[0],
                 "images": config.batch_size,
+                "flops": operations,
                 "precision": device.mixed or "float32",
-                "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                "base_memory_mb": base,
+                "peak_memory_mb": peak_memory(),
                 "tensorflow": tf.__version__,
             }
         )
