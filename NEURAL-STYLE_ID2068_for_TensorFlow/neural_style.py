@@ -18,6 +18,8 @@ def main() -> int:
     """Stylises what the command line asks for; the exit status says whether all went well."""
     config, _ = parse(Config, description=__doc__)
     plan = jobs.make_plan(config)
+    if not plan.is_single:  # a report of every frame would be too much
+        config = dataclasses.replace(config, report=False)
     pictures = data.read_pictures(config)
     if plan.is_single:
         plan.jobs[0].read()  # a content that cannot be read is told at once

@@ -158,6 +158,17 @@ class Config(PlatformOptions):
             raise ValueError(text + "; give a period")
 
     @property
+    def loss_weights(self) -> dict:
+        """{loss in the log: its weight in the total}."""
+        weights = {"content": self.content_weight, "style": self.style_weight}
+        return dict(weights, tv=self.tv_weight)
+
+    @property
+    def losses_are_weighted(self) -> bool:
+        """Whether the log's losses have their weights in them."""
+        return True
+
+    @property
     def steps(self) -> Tuple[int, ...]:
         """The steps of each of `scales`; one number without any."""
         return self.iterations * (max(1, len(self.scales)) if len(self.iterations) == 1 else 1)

@@ -8,8 +8,10 @@ from typing import Optional
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from harness import report
 from harness.errors import UserError
 from harness.files import read_json, write_json
+from harness.gallery import TESTED, Pair, write_tested
 from harness.images import write_image
 from stylize import data, memory, outputs, progress
 from stylize.training import IN_STRIPS, fingerprint, optimise, used_layers
@@ -33,10 +35,11 @@ def stylise(config, network, device, pictures, output: str, folder: str) -> Opti
     Raises:
       UserError: if the pictures, the memory, a state in `folder` or the losses do not allow it.
     """
-    if os.path.exists(os.path.join(folder, "metrics.json")):
-        os.remove(os.path.join(folder, "metrics.json"))  # it spoke of the run so far
     widths, steps = config.scales or (config.width,), config.steps
     folders, strips = outputs.stage_folders(config, folder), []
+    for path in (os.path.join(folder, "metrics.json"), os.path.join(folders[-1], TESTED)):
+        if os.path.exists(path):
+            os.remove(path)  # it spoke of the run so far
     for width, stage in zip(widths, folders):
         sizes = data.sizes_at(pictures, width, config.style_scales)
         strips.append(_choose_strips(config, sizes, stage, device))
@@ -62,12 +65,24 @@ def stylise(config, network, device, pictures, output: str, folder: str) -> Opti
         best = outcome.best
         is_done = outcome.is_complete and number + 1 == len(widths)
         if is_done or outcome.asked_to_stop:
-            result = writer(best)
+            result, _ = writer(best)
         if is_done:
             write_json(os.path.join(folder, "metrics.json"), outcome.measures)
+            if config.report:
+                _write_report(config, sized.content, output, folders[-1], outcome.measures)
         if outcome.asked_to_stop:
             return None
     return result
+
+
+def _write_report(config, content, output, folder, measures) -> None:
+    before = os.path.join(folder, "content.png")  # at the size of the output
+    write_image(before, content)
+    protocol = {"gram_distance": "mean over the style layers of |G - A| / |A|"}
+    for name in progress.LOSSES:
+        protocol[name] = "loss of the picture that was written, its weight included"
+    write_tested(folder, [Pair(os.path.basename(output), before, output)], measures, protocol)
+    report.write(folder, config)
 
 
 def _earlier(config, folder) -> str:
@@ -95,7 +110,10 @@ def _check_same(config, network, pictures, folder, in_strips):
 
 
 class _Writer:
-    """Writes network input [1, H, W, 3] as the output, or as the picture on the way of a step."""
+    """Writes network input [1, H, W, 3] as the output, or as the picture on the way of a step.
+
+    Returns (picture, path): uint8 [H, W, 3], and where it is.
+    """
 
     def __init__(self, config, content, mean_pixel, output, steps_before):
         self._config, self._content, self._mean_pixel = config, content, mean_pixel
@@ -108,4 +126,4 @@ class _Writer:
         if step is not None:
             path = outputs.on_the_way(self._config, path, self._steps_before + step)
         write_image(path, result)
-        return result
+        return result, path

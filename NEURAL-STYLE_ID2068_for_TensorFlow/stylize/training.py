@@ -193,7 +193,7 @@ def optimise(
       device: from `device.choose`.
       in_strips: see `Vgg.describe`.
       write_picture: called with (best network input so far, step) where a picture is due; the step
-        is None when the losses are not finite any more.
+        is None when the losses are not finite any more; returns (pixels, path).
 
     Raises:
       UserError: if the losses are not finite any more, or memory is short.
@@ -227,7 +227,8 @@ def optimise(
                 every = config.checkpoint_iterations
                 if every and (step % every == 0 or step == last_step):
                     run.session.run(graph.keep_best, wanted)  # if it is the one after the step
-                    write_picture(run.session.run(graph.best), step)
+                    _, path = write_picture(run.session.run(graph.best), step)
+                    run.show(step, path)
         except NotFiniteError as error:
             if run.session.run(graph.best_loss) == WORST:
                 raise

@@ -15,6 +15,7 @@ NETWORK = "imagenet-vgg-verydeep-19.mat"
 SWITCH = "switch_config.txt"  # the NPU's types of single operators, if it lies beside them
 LOSS_LISTS = {"%s_loss.txt": "total"}
 LAST_LOSSES = 1  # ActualLoss is the last total loss
+SMALLER = ("width",)  # take less memory when smaller
 OUTPUTS = ("11.jpg", "11.jpg.run", "progress.txt", "progress.png")
 OUTPUTS += ("overflow_dump", "data_dump", "profiling")
 
@@ -29,7 +30,8 @@ __all__ = [
     "metrics",
     "run_folder",
 ]
-__all__ += ["settings", "training"]
+__all__ += ["settings", "tested", "training"]
+__all__ += ["SMALLER", "contents", "place", "runs", "trial"]
 
 
 def settings(preset, given):
@@ -106,6 +108,42 @@ def _folder(case):
 def run_folder(case):
     """Where training.json and log.jsonl are; of several scales, of the last."""
     return stage_folders(case.config, _folder(case))[-1]
+
+
+def tested(case):
+    """Where the list of the picture is, before and after; of several, of the first."""
+    return [run_folder(case)]
+
+
+def place(case):
+    """Chooses the device as the training does and returns its name; loads TensorFlow."""
+    from tf_runtime import device
+
+    return device.choose(case.config).name
+
+
+def contents(case):
+    """How many pictures there are."""
+    content, styles, _ = _inputs(case)
+    return "%d content and %d style pictures" % (len(content), len(styles))
+
+
+def runs(case):
+    """One at each scale; a rank has its share of the pictures, one after the other."""
+    config, share = case.config, -(-len(_inputs(case)[0]) // case.ranks)
+    folders = stage_folders(config, _folder(case))
+    names = ["scale %d" % n for n in range(1, len(folders) + 1)] if folders[1:] else ["picture"]
+    values = zip(names, folders, config.steps)
+    return [(name, folder, steps * share, 1) for name, folder, steps in values]
+
+
+def trial(case):
+    """Five steps at each scale, of the first picture."""
+    names = ("continue_train", "progress_write", "progress_plot", "video")
+    values = dict.fromkeys(names, False)
+    periods = ("print_iterations", "save_iterations", "checkpoint_iterations")
+    values.update(dict.fromkeys(periods, 0), checkpoint_output="", iterations=(5,))
+    return dict(values, content=tuple(_inputs(case)[0][:1]), output=None)
 
 
 def metrics(case):

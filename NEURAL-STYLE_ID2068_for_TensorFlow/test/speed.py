@@ -26,6 +26,7 @@ from stylize.memory import CHANNELS, choose_strips
 from stylize.networks import Vgg
 from stylize.weights import LAYERS, MEAN_PIXEL, Network
 from tf_runtime import device as devices
+from tf_runtime import flops
 
 WARM_UP = 3  # runs that compile and settle, not counted
 
@@ -49,8 +50,13 @@ def random_network() -> Network:
     return Network(layers, np.array(MEAN_PIXEL), "random")
 
 
+def peak_memory():
+    """Returns the most memory this process has had so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
 def time_steps(config, device, options):
-    """Returns the seconds of each step, warm-up first."""
+    """Returns (seconds of each step, warm-up first; operations of one)."""
     rng, seconds = np.random.RandomState(0), []
     network, side = random_network(), options.side
     content, style = rng.randint(0, 256, [2, side, side, 3]).astype(np.uint8)
@@ -59,6 +65,8 @@ def time_steps(config, device, options):
     vgg = Vgg(network, *layers, config.pooling, device.name == "cpu" and not device.mixed)
     in_strips = choose_strips(config, (side, side), [(side, side)], layers, device)
     graph = training.build_step(config, vgg, pictures, in_strips, device)
+    fetches = (graph.losses, graph.train or graph.gradient)
+    operations = flops.count(fetches)
     with tf.Session(config=devices.session_config(device)) as session:
         session.run(tf.global_variables_initializer())
         vgg.load(session)
@@ -67,25 +75,27 @@ def time_steps(config, device, options):
         session.run(graph.set_image, {graph.new_image: style[None] - mean})
         for _ in range(WARM_UP + options.count):
             begin = time.perf_counter()
-            session.run((graph.losses, graph.train or graph.gradient), feed)
+            session.run(fetches, feed)
             seconds.append(time.perf_counter() - begin)
-    return seconds
+    return seconds, operations
 
 
 if __name__ == "__main__":
     (options, config), (_, given) = parse_several([SpeedOptions, Config], sys.argv[2:])
     if "content_weight_blend" not in given:
         config = dataclasses.replace(config, content_weight_blend=0.5)
-    device = devices.choose(config)
-    seconds = time_steps(config, device, options)
+    device, base = devices.choose(config), peak_memory()
+    seconds, operations = time_steps(config, device, options)
     print(
         json.dumps(
             {
                 "seconds": seconds[WARM_UP:],
                 "first_seconds": seconds[0],
                 "images": 1,
+                "flops": operations,
                 "precision": device.mixed or "float32",
-                "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                "base_memory_mb": base,
+                "peak_memory_mb": peak_memory(),
                 "tensorflow": tf.__version__,
             }
         )

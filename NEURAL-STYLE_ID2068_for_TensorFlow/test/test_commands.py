@@ -92,6 +92,7 @@ def test_a_run_leaves_the_picture_and_what_it_was(finished):
     folder = out / "out.png.run"
     named = {name for name in os.listdir(str(folder)) if not name.startswith("model-")}
     files = {"config.json", "log.jsonl", "metrics.json", "training.json", "checkpoint"}
+    files |= {"content.png", "samples.jsonl", "tested.json", "report.html"}
     assert named == files
     assert checkpoint_steps(str(folder), "model") == [100, 200, STEPS]
     options = _json(folder / "config.json")["options"]
