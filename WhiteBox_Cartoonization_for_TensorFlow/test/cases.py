@@ -13,7 +13,8 @@ from whitebox.weights import find_vgg, read_vgg
 
 LOSS_LISTS = {"%s_loss.txt": "d_loss_total"}
 LAST_LOSSES = 1  # ActualLoss is the last d_loss_total
-OUTPUTS = ("train_cartoon", "pretrain", "cartoonized_scenery", "metrics.json")
+SMALLER = ("batch_size", "patch_size")  # take less memory when smaller
+OUTPUTS = ("train_cartoon", "pretrain", "cartoonized_scenery", "metrics.json", "tested.json")
 OUTPUTS += ("overflow_dump", "data_dump", "profiling")
 
 __all__ = [
@@ -27,7 +28,8 @@ __all__ = [
     "metrics",
     "run_folder",
 ]
-__all__ += ["settings", "training"]
+__all__ += ["settings", "tested", "training"]
+__all__ += ["SMALLER", "contents", "place", "runs", "trial"]
 
 
 def settings(preset, given):
@@ -93,6 +95,46 @@ def following(case):
 def run_folder(case):
     """Where training.json and log.jsonl are."""
     return os.path.join(case.output, case.config.save_dir, "checkpoint")
+
+
+def tested(case):
+    """The folder that the evaluation writes to."""
+    return [case.output] if case.preset == "full" else []
+
+
+def place(case):
+    """Chooses the device as the training does and returns its name; loads TensorFlow."""
+    from tf_runtime import device
+
+    return device.choose(case.config).name
+
+
+def contents(case):
+    """How many pictures each subject has."""
+    text = "%s: %d photos, %d cartoons"
+    domains = data.find_domains(_config(case))
+    return ", ".join(text % (one.subject, len(one.photos), len(one.cartoons)) for one in domains)
+
+
+def runs(case):
+    """The pretraining, which is left out where there is a generator, then the training."""
+    config, folder = case.config, os.path.join(case.output, case.config.save_dir)
+    steps, kept = config.total_iter, config.keep_checkpoints
+    if config.train_epochs:
+        domains = data.find_domains(_config(case))
+        steps = config.train_epochs * data.steps_per_epoch(domains, config, case.ranks)
+    pretraining = os.path.join(case.output, "pretrain", "checkpoint")
+    return [
+        ("pretraining", pretraining, config.pretrain_iter, kept),
+        ("training", run_folder(case), steps, kept),
+        ("generators", os.path.join(folder, "saved_models"), 0, config.keep_generators),
+    ]
+
+
+def trial(case):
+    """Five steps of each."""
+    values = dict.fromkeys(("train_epochs", "log_steps", "save_steps", "image_steps"), 0)
+    return dict(values, total_iter=5, pretrain_iter=5, continue_train=False)
 
 
 def metrics(case):

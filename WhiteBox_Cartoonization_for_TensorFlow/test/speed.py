@@ -25,9 +25,11 @@ import tensorflow.compat.v1 as tf
 from harness.images import write_image
 from harness.options import option, parse_several
 from tf_runtime import device as devices
-from tf_runtime import ranks
+from tf_runtime import flops, ranks
 from whitebox import cartoonizing, generators, serving, training
 from whitebox.config import CartoonizeConfig, Config
+from whitebox.networks import generator
+from whitebox.representations import guided_filter
 from whitebox.superpixels import Flattener
 from whitebox.vgg import Vgg
 from whitebox.weights import LAYERS
@@ -41,6 +43,11 @@ class SpeedOptions:
     """Speed."""
 
     count: int = option(8, "runs to time", low=1)
+
+
+def peak_memory():
+    """Returns the most memory this process has had so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _time(function, count):
@@ -71,7 +78,7 @@ def smooth_pictures(rng, *shape):
 
 
 def time_training(config, device, count):
-    """Returns the seconds of each training step, warm-up first, superpixels included."""
+    """Returns (seconds of each training step, superpixels included; operations of one)."""
     rng, shape = np.random.RandomState(0), [config.batch_size] + [config.patch_size] * 2
     group = ranks.connect(device.name)
     vgg = Vgg(random_vgg(rng), device.name == "cpu" and not device.mixed)
@@ -79,6 +86,7 @@ def time_training(config, device, count):
         config.superpixels, config.use_enhance, config.is_published, config.superpixel_workers
     ) as flattener:
         graph = training.build_step(config, vgg, device, group)
+        operations = flops.count((graph.losses, graph.train)) + flops.count(graph.preview)
         feed = {
             graph.photos: smooth_pictures(rng, *shape),
             graph.weights: np.array([0.1, 0.6, 0.3]),
@@ -100,7 +108,7 @@ def time_training(config, device, count):
                 coming.append(flattener.submit(feed[graph.photos]))
                 group.run(session, (graph.losses, graph.train), feed)
 
-            return _time(step, count)
+            return _time(step, count), operations
 
 
 def _random_generator(folder):
@@ -114,25 +122,29 @@ def _random_generator(folder):
 
 
 def time_network(device, count, folder):
-    """Returns the seconds of the network and its guided filter on 1280x720 pixels."""
+    """Returns (seconds of the network and its filter on 1280x720 pixels, operations of a run)."""
     images = np.random.RandomState(0).uniform(-1, 1, [1, 720, 1280, 3]).astype(np.float32)
+    minimal = device.name == "cpu" and not device.mixed
+    with tf.Graph().as_default():  # one whose shapes are all known
+        inputs = tf.placeholder(tf.float32, images.shape)
+        cartoons = guided_filter(inputs, generator(inputs, minimal), 1, 5e-3)
+        operations = flops.count(cartoons)
     with tf.Graph().as_default():
-        minimal = device.name == "cpu" and not device.mixed
         inputs, outputs = serving.build_inference(minimal=minimal)
         with tf.Session(config=devices.session_config(device)) as session:
             serving.assign(session, generators.read_generator(_random_generator(folder)))
-            return _time(lambda: session.run(outputs, {inputs: images}), count)
+            return _time(lambda: session.run(outputs, {inputs: images}), count), operations
 
 
 def time_pictures(device, count, folder, size):
-    """Returns the seconds of one picture of `size` through the Cartoonizer."""
+    """Returns (seconds of one picture of `size` through the Cartoonizer, None)."""
     picture = np.random.RandomState(0).randint(0, 256, (1, *size, 3)).astype(np.uint8)
     with serving.Cartoonizer(_random_generator(folder), device) as cartoonize:
-        return _time(lambda: cartoonize(picture), count)
+        return _time(lambda: cartoonize(picture), count), None
 
 
 def time_end_to_end(device_words, count, folder):
-    """Returns the seconds per picture of a folder of JPEG files, from file to file."""
+    """Returns (seconds per picture of a folder of JPEG files, from file to file; None)."""
     rng = np.random.RandomState(0)
     for number in range(count):
         values = smooth_pictures(rng, 1, 720, 1280)[0] * 127.5 + 127.5
@@ -145,7 +157,7 @@ def time_end_to_end(device_words, count, folder):
         begin = time.perf_counter()
         cartoonizing.cartoonize(config)
         seconds.append((time.perf_counter() - begin) / count)
-    return [seconds[0]] * WARM_UP + seconds[1:]
+    return [seconds[0]] * WARM_UP + seconds[1:], None
 
 
 def main():
@@ -155,25 +167,27 @@ def main():
     if what not in modes:
         sys.exit("speed.py: %r is not one of %s" % (what, ", ".join(modes)))
     (options, config), _ = parse_several([SpeedOptions, Config], sys.argv[2:])
-    device = devices.choose(config)
+    device, base = devices.choose(config), peak_memory()
     with tempfile.TemporaryDirectory() as folder:
         if what == "train":
-            seconds = time_training(config, device, options.count)
+            seconds, operations = time_training(config, device, options.count)
         elif what == "network":
-            seconds = time_network(device, options.count, folder)
+            seconds, operations = time_network(device, options.count, folder)
         elif what == "infer":
-            seconds = time_pictures(device, options.count, folder, (720, 1280))
+            seconds, operations = time_pictures(device, options.count, folder, (720, 1280))
         elif what == "end_to_end":
             words = {"device": device.name, "precision_mode": config.precision_mode}
-            seconds = time_end_to_end(words, options.count, folder)
+            seconds, operations = time_end_to_end(words, options.count, folder)
         else:
-            seconds = time_pictures(device, options.count, folder, (2160, 3840))
+            seconds, operations = time_pictures(device, options.count, folder, (2160, 3840))
     result = {
         "seconds": seconds[WARM_UP:],
         "first_seconds": seconds[0],
         "images": config.batch_size if what == "train" else 1,
+        "flops": operations,
         "precision": device.mixed or "float32",
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "base_memory_mb": base,
+        "peak_memory_mb": peak_memory(),
         "tensorflow": tf.__version__,
     }
     print(json.dumps(result))

@@ -157,6 +157,13 @@ class Config(TrainingOptions):
         return os.path.join(self.output_path, self.save_dir)
 
     @property
+    def loss_weights(self) -> dict:
+        """{loss in the log: its weight in what its network learns from}, section 3.4."""
+        weights = {"g_loss_blur": self.lambda_surface, "g_loss_gray": self.lambda_texture}
+        weights.update(photo_loss=self.lambda_content, superpixel_loss=self.lambda_structure)
+        return dict(weights, tv_loss=self.lambda_tv, d_loss_gray=1.0, d_loss_blur=1.0)
+
+    @property
     def is_published(self) -> bool:
         """Whether to do as the code that made the released weights."""
         return self.preset == "published"

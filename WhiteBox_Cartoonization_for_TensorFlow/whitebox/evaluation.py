@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from harness import fid
+from harness import fid, report
 from harness.files import write_json
+from harness.gallery import Pair, write_tested
 from harness.images import list_images, read_image
 from tf_runtime import device as devices
 from whitebox import data
@@ -66,7 +67,27 @@ def evaluate(config) -> Dict[str, float]:
             value = metrics["vgg19_frechet_" + name]
             print("VGG-19 Frechet distance %s: %.4f" % (what, value), flush=True)
     write_json(os.path.join(config.output_path, "metrics.json"), metrics)
+    photos = {_stem(path): path for path in domain.photos}
+    paths = [path for path in results if _stem(path) in photos]
+    pairs = [Pair(os.path.basename(path), photos[_stem(path)], path) for path in paths]
+    write_tested(config.output_path, pairs, metrics, _protocols(metrics))
+    report.write(config.output_path, config)
     return metrics
+
+
+def _stem(path) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _protocols(metrics) -> Dict[str, str]:
+    """Returns {name: how it was measured} of the metrics that are not counts."""
+    texts = {
+        "total": "of the cartoons over that of the photos, at %d pixels" % SIDE,
+        "fid": "tools/fid, %s" % FID_PROTOCOL,
+        "vgg19": "of conv4_4's means over pictures of %d pixels; a surrogate, no FID" % SIDE,
+    }
+    kinds = {name: name.split("_")[0] for name in metrics}
+    return {name: texts[kind] for name, kind in kinds.items() if kind in texts}
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:

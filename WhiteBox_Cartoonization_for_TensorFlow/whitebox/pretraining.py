@@ -84,7 +84,7 @@ def pretrain(config) -> bool:
                 if group.rank == 0 and (at_end or is_due(step, config.save_steps)):
                     generators.write(run.session, step)
                 if group.rank == 0 and is_due(step, config.image_steps):
-                    samples.write(run.session, step)
+                    run.show(step, *samples.write(run.session, step))
             complete = not run.asked_to_stop
     if complete and group.rank:
         _wait_for(os.path.join(config.folder, GENERATORS_FOLDER, "model-%d.index" % last_step))

@@ -53,13 +53,16 @@ class Samples:
         self._images = tf.placeholder(tf.float32, [None, side, side, 3])
         self._results = cartoonize(self._images)
 
-    def write(self, session, step: int) -> None:
-        """Writes `<step>_<subject>_photo.jpg` and `<step>_<subject>_result.jpg`."""
+    def write(self, session, step: int) -> List[str]:
+        """Writes `<step>_<subject>_photo.jpg` and `<step>_<subject>_result.jpg`; returns these."""
+        written = []
         for subject, photos in self._photos.items():
             results = session.run(self._results, {self._images: data.to_float(photos)})
             for kind, pictures in (("photo", photos), ("result", data.to_uint8(results))):
                 path = os.path.join(self._folder, "%d_%s_%s.jpg" % (step, subject, kind))
                 write_image(path, mosaic(pictures))
+                written.append(path)
+        return written
 
 
 def mosaic(pictures: np.ndarray) -> np.ndarray:

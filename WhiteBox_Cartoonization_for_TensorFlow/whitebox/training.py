@@ -251,7 +251,7 @@ def train(config) -> None:
                 if group.rank == 0 and (at_end or is_due(step, config.save_steps)):
                     generators.write(run.session, step)
                 if group.rank == 0 and is_due(step, config.image_steps):
-                    samples.write(run.session, step)
+                    run.show(step, *samples.write(run.session, step))
                 photos = next_photos
 
 
