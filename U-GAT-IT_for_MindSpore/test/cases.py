@@ -14,6 +14,7 @@ from ugatit.reading import combine
 
 LOSS_LISTS = {"train_%s_loss.txt": "g_loss", "train_%s_dloss.txt": "d_loss"}
 LAST_LOSSES = 1  # ActualLoss is the last g_loss
+SMALLER = ("batch_size", "img_size", "ch")  # take less memory when smaller
 OUTPUTS = ("results", "profiling", "overflow_dump", "data_dump")
 
 __all__ = [
@@ -27,7 +28,8 @@ __all__ = [
     "metrics",
     "run_folder",
 ]
-__all__ += ["settings", "training"]
+__all__ += ["settings", "tested", "training"]
+__all__ += ["SMALLER", "contents", "place", "runs", "trial"]
 
 
 def settings(preset, given):
@@ -100,10 +102,52 @@ def run_folder(case):
     return os.path.join(_results(case), case.config.dataset, "checkpoint")
 
 
+def _test_folder(case):
+    return os.path.join(_results(case), case.config.dataset, "test")
+
+
+def tested(case):
+    """The folder of the evaluation."""
+    return [_test_folder(case)] if case.preset == "full" else []
+
+
 def _measured(case):
     """metrics.json of the evaluation; {} where it did not run."""
-    path = os.path.join(_results(case), case.config.dataset, "test", "metrics.json")
-    return read_json(path, {})
+    return read_json(os.path.join(_test_folder(case), "metrics.json"), {})
+
+
+def place(case):
+    """Chooses the device as the training does and returns its name; loads MindSpore."""
+    from ugatit import device
+
+    device.prepare(case.config)
+    return device.connect(case.config).target.lower()
+
+
+def contents(case):
+    """How many pictures each domain has."""
+    domains = _domains(case)
+    counts = (domains.train_a, domains.train_b, domains.test_a, domains.test_b)
+    return "trainA %d, trainB %d, testA %d, testB %d pictures" % tuple(map(len, counts))
+
+
+def runs(case):
+    """One training; the weights that stay for good have a folder of their own."""
+    config = case.config
+    per_epoch = data.steps_per_epoch(_domains(case), config, case.ranks)
+    steps = config.iteration or config.epoch * per_epoch
+    weights = os.path.join(_results(case), config.dataset, "model")
+    return [
+        ("training", run_folder(case), steps, config.keep_checkpoints),
+        ("weights", weights, 0, 1 + steps // config.periods(per_epoch)[1]),
+    ]
+
+
+def trial(case):
+    """Five steps that go on from nothing and copy nothing; weights that stay after the last."""
+    values = dict.fromkeys(("resume", "enable_modelarts", "save_graphs", "distributed"), False)
+    values.update(freq_unit="iteration", print_freq=0, save_freq=5)
+    return dict(values, iteration=5, log_freq=0, load_path="")
 
 
 def metrics(case):

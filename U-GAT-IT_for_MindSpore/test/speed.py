@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times training steps or the generator on random pictures; prints one JSON object.
 
-`python3 test/speed.py train64|train128|train256|infer [--count 5] [options of train.py]`; started
-by ci/performance.py. The light generator with 64 channels; below 256 pixels both discriminators
-have 5 layers, as in the PyTorch yardstick that this is compared with. infer is A2B at 256 pixels in
-batches of one. As one of several ranks it trains together with them.
+`python3 test/speed.py train|train64|train128|train256|infer [--count 5] [options of train.py]`;
+started by ci/performance.py. The light generator; train takes its size from --img_size, the others
+below 256 pixels have discriminators of 5 layers, as in the PyTorch yardstick that this is compared
+with. infer is A2B at 256 pixels. As one of several ranks it trains together with them.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -33,21 +34,94 @@ class SpeedOptions:
     count: int = option(5, "runs to time", low=1)
 
 
-def random_picture(rng, size):
-    """Returns a random picture as a tensor [1, 3, size, size] in [-1, 1]."""
+def peak_memory():
+    """Returns the most memory this process has had so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+class Products:
+    """Counts the operations of a step: its convolutions and matrix products.
+
+    MindSpore has no counter on CPUs. In PyNative every forward product is a call from Python, which
+    is counted with its shapes; a multiplication and an addition are two operations. A product has
+    two of its size in the backward pass: for the gradient of its input and of its weight. That of
+    the pictures is not made where a discriminator learns, those of weights are not where it only
+    judges, which is where it sees as many pictures as the step has. Spectral norms are left out.
+
+    Args:
+      batch: pictures of each domain in a step; 0: there is no backward pass.
+    """
+
+    KINDS = ("Conv2D", "Conv2DTranspose")
+
+    def __init__(self, batch=0):
+        self.total, self.batch = 0, batch
+        self._factor, self._pictures = 3 if batch else 1, None
+
+    def __enter__(self):
+        from mindspore import ops
+
+        self._calls = {kind: getattr(ops, kind).__call__ for kind in self.KINDS}
+        for kind, call in self._calls.items():
+            getattr(ops, kind).__call__ = self._counting(kind, call)
+        return self
+
+    def __exit__(self, *exception):
+        from mindspore import ops
+
+        for kind, call in self._calls.items():
+            getattr(ops, kind).__call__ = call
+
+    def watch(self, judge):
+        """Lets the products of a discriminator count as its gradients ask for."""
+        construct = judge.construct
+
+        def counted(pictures):
+            self._factor = 3 if pictures.shape[0] > self.batch else 2
+            self._pictures = pictures.shape if self._factor == 3 else None
+            try:
+                return construct(pictures)
+            finally:
+                self._factor, self._pictures = 3, None
+
+        judge.construct = counted
+
+    def _counting(self, kind, call):
+        def counted(primitive, x, weight, *more):
+            result = call(primitive, x, weight, *more)
+            maps = result if kind == "Conv2D" else x
+            factor = self._factor
+            if self._pictures is not None:  # the first one: nobody asks for the pictures' gradient
+                factor, self._pictures = factor - 1, None
+            self.total += factor * 2 * int(np.prod(maps.shape)) * int(np.prod(weight.shape[1:]))
+            return result
+
+        return counted
+
+
+def random_pictures(rng, config):
+    """Returns random pictures as a tensor [N, 3, S, S] in [-1, 1]."""
     from mindspore import Tensor
 
-    return Tensor(rng.uniform(-1, 1, (1, 3, size, size)).astype(np.float32))
+    shape = (config.batch_size, 3, config.img_size, config.img_size)
+    return Tensor(rng.uniform(-1, 1, shape).astype(np.float32))
 
 
-def build_training(config, place, rng):
-    """Returns a function that makes one training step."""
+def build_training(config, place, rng, layers):
+    """Returns (a function that makes one training step, Products that know its networks).
+
+    Args:
+      config: the options.
+      place: from `device.connect`.
+      rng: of the pictures.
+      layers: of every discriminator; 0: as --n_dis says.
+    """
     from ugatit import networks, steps, training
 
     nets = networks.build_networks(config, place.half)
-    if config.img_size < 256:
+    if layers:
         for name in networks.DISCRIMINATORS:
-            nets[name] = networks.Discriminator(LAYERS, config, place.half)
+            nets[name] = networks.Discriminator(layers, config, place.half)
             nets[name].update_parameters_name(name + ".")
             networks.initialise(nets[name], config.seed)
     rates = steps.learning_rates(config, 1000, 1000)
@@ -56,44 +130,55 @@ def build_training(config, place, rng):
         for name, names in (("g", networks.GENERATORS), ("d", networks.DISCRIMINATORS))
     ]
     step = steps.build_step(nets, sides[0], sides[1], config, place)
-    a, b = (random_picture(rng, config.img_size) for _ in range(2))
-    return lambda: step(a, b)
+    a, b = (random_pictures(rng, config) for _ in range(2))
+    products = Products(config.batch_size)
+    for name in networks.DISCRIMINATORS:
+        products.watch(nets[name])
+    return lambda: step(a, b), products
 
 
 def build_inference(config, place, rng):
-    """Returns a function that translates one picture."""
+    """Returns (a function that translates a batch, Products)."""
     from ugatit import networks
 
     generator = networks.build_generator(config, "genA2B", half=place.half)
     generator.set_train(False)
-    picture = random_picture(rng, config.img_size)
-    return lambda: generator(picture)[0].asnumpy()
+    pictures = random_pictures(rng, config)
+    return lambda: generator(pictures)[0].asnumpy(), Products()
 
 
 def main() -> int:
     """Times what the command line names."""
     what = sys.argv[1] if len(sys.argv) > 1 else ""
-    if what not in ("train64", "train128", "train256", "infer"):
-        print("give train64, train128, train256 or infer first", file=sys.stderr)
+    if what not in ("train", "train64", "train128", "train256", "infer"):
+        print("give train, train64, train128, train256 or infer first", file=sys.stderr)
         return 2
     (speed, config), _ = parse_several([SpeedOptions, Config], sys.argv[2:])
-    size = 256 if what == "infer" else int(what[len("train") :])
-    n_dis = 6 if size == 256 else 4
-    config = dataclasses.replace(config, light=True, img_size=size, n_dis=n_dis)
+    config = dataclasses.replace(config, light=True)
+    if what != "train":
+        size = 256 if what == "infer" else int(what[len("train") :])
+        config = dataclasses.replace(config, img_size=size, n_dis=6 if size == 256 else 4)
+    layers = LAYERS if what in ("train64", "train128") else 0
     device.prepare(config)
     place = device.connect(config, train=what != "infer")
-    rng, seconds = np.random.RandomState(0), []
-    run = (build_inference if what == "infer" else build_training)(config, place, rng)
-    for _ in range(WARM_UP + speed.count):
+    rng, seconds, base = np.random.RandomState(0), [], peak_memory()
+    if what == "infer":
+        run, products = build_inference(config, place, rng)
+    else:
+        run, products = build_training(config, place, rng, layers)
+    for number in range(WARM_UP + speed.count):
         begin = time.perf_counter()
-        run()
+        with products if number == 1 and not place.graph else contextlib.nullcontext():
+            run()
         seconds.append(time.perf_counter() - begin)
     result = {
         "seconds": seconds[WARM_UP:],
         "first_seconds": seconds[0],
-        "images": 1,
+        "images": config.batch_size,
+        "flops": None if place.graph else products.total,
         "precision": "float16" if place.half else "float32",
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "base_memory_mb": base,
+        "peak_memory_mb": peak_memory(),
     }
     print(json.dumps(result))
     return 0

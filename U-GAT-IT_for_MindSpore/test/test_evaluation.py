@@ -207,7 +207,7 @@ def test_eval_translates_both_ways_and_measures(trained, tmp_path):
     lines = done.stdout.splitlines()
     assert lines.index(" [*] Load SUCCESS") < lines.index(" [*] Testing finished!")
     pictures = ["%s_%d.png" % (kind, i) for kind in ("A", "A2B", "B", "B2A") for i in (1, 2)]
-    rest = ["heat", "index.html", "metrics.json", "notes.png"]
+    rest = ["heat", "index.html", "metrics.json", "notes.png", "report.html", "tested.json"]
     assert listing(folder) == sorted(pictures + rest)
     assert listing(folder / "heat") == ["A2B_1.png", "A2B_2.png", "B2A_1.png", "B2A_2.png"]
     domains, metrics = data.find_domains(trained), read_json(str(folder / "metrics.json"))
@@ -291,7 +291,8 @@ def test_own_pictures_keep_their_names_and_broken_ones_are_reported(trained, tmp
     folder = pathlib.Path(trained.folder) / "test" / "own"
     stems = ["cat", "cat_A2B", "<b>&'x%s"]
     made = [stem + end for stem in stems for end in ("_A2B.png", "_B2A.png")]
-    assert listing(folder) == sorted(made + ["heat", "index.html", "input"])
+    rest = ["heat", "index.html", "input", "report.html", "tested.json"]
+    assert listing(folder) == sorted(made + rest)
     assert listing(folder / "heat") == sorted(made)
     for name, stem in zip(names, stems):
         shown = read_image(str(folder / "input" / (stem + ".png")))
@@ -310,7 +311,8 @@ def test_own_pictures_go_one_way_if_asked(trained, tmp_path):
     done = evaluate(trained, "--input_dir", photos, "--direction=A2B", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     folder = pathlib.Path(trained.folder) / "test" / "own"
-    assert listing(folder) == ["cat_A2B.png", "heat", "index.html", "input"]
+    rest = ["heat", "index.html", "input", "report.html", "tested.json"]
+    assert listing(folder) == ["cat_A2B.png", *rest]
 
 
 def refuse(finder, *words, **options):

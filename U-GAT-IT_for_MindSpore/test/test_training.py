@@ -98,7 +98,7 @@ def test_a_run_leaves_the_documented_files(whole):
     kept = ["%s_%s_params_%07d.ckpt" % (DATASET, name, n) for name in NAMES for n in (2, 4)]
     assert sorted(os.listdir(str(folder / "model"))) == sorted(kept)
     states = ["model-0000003.ckpt", "model-0000004.ckpt"]
-    names = ["config.json", "log.jsonl", "training.json"] + states
+    names = ["config.json", "log.jsonl", "training.json", "samples.jsonl", "report.html"] + states
     assert sorted(os.listdir(str(folder / "checkpoint"))) == sorted(names)
     sheets = ["%s_%07d.png" % (name, n) for name in ("A2B", "B2A") for n in (1, 2, 3, 4)]
     assert sorted(os.listdir(str(folder / "img"))) == sorted(sheets)

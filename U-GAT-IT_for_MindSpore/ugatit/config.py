@@ -227,6 +227,12 @@ class Config(CommonOptions):
         return os.path.join(self.output_path, self.dataset)
 
     @property
+    def loss_weights(self) -> dict:
+        """{loss in the log: its weight in what the generators learn from}."""
+        weights = {"adv_loss": self.adv_weight, "cycle_loss": self.cycle_weight}
+        return dict(weights, identity_loss=self.identity_weight, cam_loss=self.cam_weight)
+
+    @property
     def target(self) -> str:
         """The device as MindSpore calls it, or "auto"."""
         return {"npu": "Ascend", "gpu": "GPU", "cpu": "CPU"}.get(self.device, self.device)

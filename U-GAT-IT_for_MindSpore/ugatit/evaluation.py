@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluation: translate the test pictures or a folder of own ones, measure, show.
 
-FOLDER/test holds A_1.png, A2B_1.png, B_1.png, B2A_1.png and so on, heat/, metrics.json and
-index.html; FOLDER/test/own holds NAME_A2B.png, NAME_B2A.png, input/, heat/ and index.html.
+FOLDER/test holds A_1.png, A2B_1.png, B_1.png, B2A_1.png and so on, heat/, metrics.json,
+index.html, tested.json and report.html; FOLDER/test/own NAME_A2B.png, NAME_B2A.png, input/, heat/
+and the pages.
 """
 
 import glob
@@ -16,9 +17,10 @@ from typing import Dict, List, NamedTuple, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from harness import fid
+from harness import fid, report
 from harness.errors import UserError
 from harness.files import write_json, write_text
+from harness.gallery import Pair, write_tested
 from harness.images import list_images, write_image
 from ugatit import data, measures
 from ugatit.device import connect
@@ -73,10 +75,27 @@ def evaluate(config) -> int:
         metrics = measure(config, rows, folder)
         write_json(os.path.join(folder, "metrics.json"), metrics)
     write_text(os.path.join(folder, "index.html"), page(rows, own))
+    _write_report(config, rows, {} if own else metrics, folder)
     if left_out:
         print("%d pictures were left out, see above" % left_out, flush=True)
     print("see %s\n [*] Testing finished!" % os.path.join(folder, "index.html"), flush=True)
     return 1 if left_out else 0
+
+
+def _write_report(config, rows, metrics, folder) -> None:
+    pairs = []
+    for name, each in rows.items():
+        for item in (row.item for row in each):
+            places = [os.path.join(folder, place) for place in (item.source, item.translation)]
+            pairs.append(Pair("%s: %s" % (name, os.path.basename(item.path)), *places))
+    values, protocol = {}, ", ".join("%s %s" % one for one in metrics.pop("protocol", {}).items())
+    texts = {"cycle_l1": "mean |x - G(F(x))| in [-1, 1]", "identity_l1": "mean |x - G(x)|"}
+    for name, found in metrics.items():
+        known = {key: value for key, value in found.items() if value is not None}
+        values.update(("%s %s" % (name, key), value) for key, value in known.items())
+    protocols = {key: texts.get(key.split()[1], protocol) for key in values}
+    write_tested(folder, pairs, values, protocols)
+    report.write(folder, config)
 
 
 def wanted(config) -> Tuple[str, ...]:
@@ -178,7 +197,7 @@ def load(config, names: List[str], half: bool) -> Dict[str, Translator]:
 
 def clear(folder: str) -> None:
     """Removes the results of earlier test pictures, which must not mix with new ones."""
-    for name in ("metrics.json", "index.html"):
+    for name in ("metrics.json", "index.html", "tested.json", "report.html"):
         if os.path.exists(os.path.join(folder, name)):
             os.remove(os.path.join(folder, name))
     for place in (folder, os.path.join(folder, "heat")):

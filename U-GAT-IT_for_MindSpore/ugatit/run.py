@@ -15,7 +15,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, ops
 
-from harness import settings
+from harness import report, settings
 from harness.errors import UserError
 from harness.files import read_json
 from harness.loop import Loop, Periods
@@ -106,6 +106,8 @@ class Run(Loop):
 
     def __exit__(self, *exception):
         self.close()
+        if self.rank == 0 and self.first_step <= self.last_step:
+            report.write(self.folder, self._config)
 
     def saved_steps(self) -> List[int]:
         """Returns the steps that have a state, ascending."""

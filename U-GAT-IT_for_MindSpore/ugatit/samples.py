@@ -82,11 +82,15 @@ def sheet(networks, pictures: List[np.ndarray], to_b: bool) -> np.ndarray:
     return result
 
 
-def write_sheets(networks, config, domains, step: int) -> None:
+def write_sheets(networks, config, domains, step: int) -> List[str]:
     """Writes FOLDER/img/A2B_<step>.png and B2A_<step>.png, of up to 5 pictures of each domain.
 
     They are test pictures, or training pictures of a domain without those.
+
+    Returns:
+      the paths written.
     """
+    written = []
     for name, paths in (
         ("A2B", domains.test_a or domains.train_a),
         ("B2A", domains.test_b or domains.train_b),
@@ -94,3 +98,5 @@ def write_sheets(networks, config, domains, step: int) -> None:
         pictures = [read_test(path, config) for path in paths[:COLUMNS]]
         path = os.path.join(config.folder, "img", "%s_%07d.png" % (name, step))
         write_image(path, sheet(networks, pictures, name == "A2B"))
+        written.append(path)
+    return written

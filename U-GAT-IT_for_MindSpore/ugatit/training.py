@@ -63,7 +63,7 @@ def train(config) -> None:
             write_weights(networks[name], weights_path(config, name))
             if step % keep_every == 0:
                 write_weights(networks[name], weights_path(config, name, step))
-        write_sheets(networks, config, domains, step)
+        run.show(step, *write_sheets(networks, config, domains, step))
 
     profiler = None
     if config.profiling:
