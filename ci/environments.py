@@ -8,25 +8,29 @@
   ms    Python 3.11, current MindSpore: *_for_MindSpore/requirements.txt and
         tools/requirements_mindspore.txt
   lite  Python 3.7, MindSpore and MindSpore Lite 2.0.0: *_for_MindSpore/requirements_lite.txt
+  demo  Python 3.11, Gradio: tools/demo/requirements.txt
 
-An environment is made anew when a requirement or the Python changed. The path of its Python goes to
-stdout, all else to stderr. Exit status 3: there is no Python of the version that is needed.
+An environment is made anew when a requirement or the Python's version changed. The path of its
+Python goes to stdout, all else to stderr. Exit status 3: there is no Python of the version that is
+needed.
 """
 
 import argparse
 import hashlib
+import os
 import pathlib
 import shutil
 import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-VERSIONS = {"tf2": "3.11", "tf1": "3.7", "ms": "3.11", "lite": "3.7"}
+VERSIONS = {"tf2": "3.11", "tf1": "3.7", "ms": "3.11", "lite": "3.7", "demo": "3.11"}
 REQUIREMENTS = {  # beside ci/requirements.txt, which goes into each
     "tf2": ("*_for_TensorFlow/requirements.txt", "tools/requirements.txt"),
     "tf1": ("*_for_TensorFlow/requirements.txt", "tools/requirements.txt"),
     "ms": ("*_for_MindSpore/requirements.txt", "tools/requirements_mindspore.txt"),
     "lite": ("*_for_MindSpore/requirements_lite.txt",),
+    "demo": ("tools/demo/requirements.txt",),
 }
 NO_PYTHON = 3
 
@@ -36,14 +40,23 @@ def find_python(version: str) -> str:
 
     It is looked for on the PATH, among pyenv's versions, and with uv.
     """
-    candidates = [shutil.which("python" + version), sys.executable, shutil.which("python3")]
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    names = ("python" + version, "python3")
+    candidates = [shutil.which(name, path=folder) for name in names for folder in folders]
+    candidates.append(sys.executable)
     candidates += sorted(pathlib.Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    # One of our own environments on the PATH must not become the base of what replaces it.
+    candidates = [path for path in candidates if path and not _is_ours(path)]
     uv = shutil.which("uv")
-    if uv and not any(_is_version(path, version) for path in candidates if path):
+    if uv and not any(_is_version(path, version) for path in candidates):
         subprocess.run([uv, "python", "install", version], stdout=sys.stderr, check=False)
         found = subprocess.run([uv, "python", "find", version], capture_output=True, text=True)
         candidates.append(found.stdout.strip())
     return next((str(path) for path in candidates if path and _is_version(path, version)), "")
+
+
+def _is_ours(path) -> bool:
+    return (ROOT / ".venv").resolve() in pathlib.Path(path).parent.resolve().parents
 
 
 def _is_version(path, version) -> bool:
@@ -64,7 +77,7 @@ def requirement_files(name: str) -> list:
 def make(name: str, python: str) -> pathlib.Path:
     """Makes .venv/<name> unless it is up to date; returns the path of its Python."""
     folder, files = ROOT / ".venv" / name, requirement_files(name)
-    digest = hashlib.sha256(python.encode())
+    digest = hashlib.sha256(VERSIONS[name].encode())  # not its path: that changes with the PATH
     for file in files:
         digest.update(file.read_bytes())
     stamp = folder / "made-from.txt"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ci/environments.py: which requirements an environment has, and when it is made anew."""
 
+import os
 import sys
 
 import environments
@@ -60,6 +61,18 @@ def test_an_environment_is_made_anew_when_a_requirement_changed(root):
     write(root, "C_for_MindSpore/requirements.txt", "# changed\n")
     assert environments.make("ms", sys.executable) == python
     assert not mark.exists()
+
+
+def test_an_environment_first_on_the_path_is_not_what_others_are_made_with(root, monkeypatch):
+    version = "%d.%d" % sys.version_info[:2]
+    ours = root / ".venv" / "tf2" / "bin"
+    ours.mkdir(parents=True)
+    (ours / f"python{version}").symlink_to(environments.find_python(version))
+    monkeypatch.setenv("PATH", f"{ours}:{os.environ['PATH']}")
+    assert environments._is_version(ours / f"python{version}", version)
+    found = environments.find_python(version)
+    assert environments._is_version(found, version)
+    assert not found.startswith(str(root))
 
 
 def test_a_python_is_found_by_its_version(tmp_path):
