@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Draws pairs of label maps and facades, trains Pix2Pix on them for a few minutes, evaluates it,
-# exports a .pb and translates a folder of pictures with that. Everything is left in quickstart/.
+# exports a .pb and translates a folder of pictures with that. Everything is left in quickstart/;
+# quickstart/result/report.html shows it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=$(python3 ci/environments.py tf2)
@@ -16,6 +17,6 @@ python3 $model/frozen_graph.py --checkpoint_dir="$here/result/ckpt" --out_pb_pat
 python3 $model/frozen_graph.py --phase=test_pb --out_pb_path="$here/pix2pix.pb" \
     --input_dir="$here/result/test/inputs" --test_dir="$here/translated"
 
-echo "picture grid:  $(find "$here/result/sample" -name '*.png' | sort | tail -n 1)"
+echo "frozen graph:  $here/pix2pix.pb (its translations: $here/translated/report.html)"
 echo "results:       $here/result/result.json"
-echo "frozen graph:  $here/pix2pix.pb (its translations: $here/translated/index.html)"
+echo "report, for a browser:  file://$here/result/report.html"
