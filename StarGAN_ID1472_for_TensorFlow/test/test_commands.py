@@ -150,7 +150,7 @@ def test_the_test_phase_writes_strips_and_a_self_contained_page(finished):
             assert read_image(str(results / folder / name)).shape == (64, 3 * 64, 3)
     source = read_image(str(results / "src_images" / "1-images.jpg")).astype(int)
     assert np.abs(source[:, :64] - source[:, 64:128]).mean() < 3  # JPEG
-    expected = ["generates", "index.html", "metrics.json", "src_images"]
+    expected = ["generates", "index.html", "metrics.json", "src_images", "tested.json"]
     assert sorted(os.listdir(str(results))) == expected
     page = (results / "index.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == 3
@@ -192,7 +192,9 @@ def _own(folder, titles):
     strip = read_image(str(folder / "strips" / "2.png"))
     assert strip.shape == (20 + 66, (1 + titles) * 66, 3)
     singles, names = {}, ["own%d" % number for number in range(1, titles + 1)]
-    expected = sorted(names + ["strips", "index.html", "metrics.json"])
+    expected = sorted(
+        [*names, "index.html", "metrics.json", "report.html", "strips", "tested.json"]
+    )
     assert sorted(os.listdir(str(folder))) == expected
     for column, name in enumerate(names, 1):
         assert sorted(os.listdir(str(folder / name))) == ["2.png", "my face.png"]
@@ -252,7 +254,8 @@ def test_the_scripts_train_and_test_from_any_directory(finished, tmp_path):
     done = _shell("scripts/test_1p.sh", "--test_concatenate=False", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     results = tmp_path / "o" / "results"
-    expected = ["generate1", "generate2", "generate3", "index.html", "metrics.json", "src"]
+    expected = ["generate1", "generate2", "generate3", "index.html", "metrics.json"]
+    expected += ["report.html", "src", "tested.json"]
     assert sorted(os.listdir(str(results))) == expected
     for name in ("src", "generate1", "generate3"):
         assert sorted(os.listdir(str(results / name))) == ["1-images.jpg", "2-images.jpg"]

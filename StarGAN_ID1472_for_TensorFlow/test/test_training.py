@@ -241,7 +241,8 @@ def test_a_run_leaves_checkpoints_samples_log_and_summaries(undisturbed):
     _, out, _ = undisturbed
     folder = out / "checkpoint"
     assert checkpoint_steps(str(folder), "model") == [3, 4, 5, 6]
-    names = {"config.json", "labels.json", "log.jsonl", "training.json", "checkpoint"}
+    names = {"config.json", "labels.json", "log.jsonl", "samples.jsonl", "training.json"}
+    names |= {"checkpoint", "report.html"}
     assert {path.name for path in folder.iterdir() if "model-" not in path.name} == names
     assert _labels(out) == [{"kind": "celeba", "names": list(ATTRIBUTES)}]
     samples = ["train_stargan_000004.png", "train_stargan_000006.png"]

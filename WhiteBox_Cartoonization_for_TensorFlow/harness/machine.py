@@ -14,17 +14,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 from typing import Dict, List, NamedTuple
 
 from harness import memory
+from harness.errors import UserError
 
-OK, NOTE, PROBLEM = "ok", "note", "problem"
+OK, NOTE, UNCHECKED, PROBLEM = "ok", "note", "not checked", "problem"
 GIB = 2**30
-# How a model folder's name ends -> the package it trains with, and the Pythons it is tested on.
-FRAMEWORKS = {
-    "TensorFlow": ("tensorflow", ("3.7", "3.11")),
-    "MindSpore": ("mindspore", ("3.11",)),
-}
+# The package that a model trains with -> the Pythons that is tested on.
+FRAMEWORKS = {"tensorflow": ("3.7", "3.11"), "mindspore": ("3.11",)}
 FLAVOURS = ("", "-cpu", "-gpu", "-ascend")  # what else the name of that package may end in
 PIN = re.compile(r"([\w.-]+)(?:\[.*\])?==([^\s;]+)\s*(?:;\s*python_version\s*(<|>=)\s*\W([\d.]+))?")
 INFO = re.compile(r"([^-]+)-(\d[^-]*)(-.*)?\.(dist|egg)-info")
@@ -42,8 +41,9 @@ class Finding(NamedTuple):
     Attributes:
       topic: one word.
       text: what was found; of a problem one sentence.
-      state: OK, NOTE (nothing stands in the way) or PROBLEM.
-      remedy: of a problem, the command or option that mends it; "" where the text says it.
+      state: OK, NOTE (nothing stands in the way), UNCHECKED or PROBLEM.
+      remedy: the command or option that mends a problem, or has the unchecked checked; "" where
+        the text says it.
     """
 
     topic: str
@@ -53,8 +53,13 @@ class Finding(NamedTuple):
 
 
 def framework(folder: str) -> str:
-    """Returns the name of the package that a model folder trains with."""
-    return FRAMEWORKS[folder.rpartition("_for_")[2]][0]
+    """Returns the name of the package that a model folder trains with, by its requirements."""
+    found = [name for name in FRAMEWORKS if name in pins(folder)]
+    if not found:
+        text = "%s pins neither %s; copy the file from the repository again"
+        path = os.path.join(folder, "requirements.txt")
+        raise UserError(text % (path, " nor ".join(FRAMEWORKS)))
+    return found[0]
 
 
 def installed() -> Dict[str, str]:
@@ -70,13 +75,18 @@ def installed() -> Dict[str, str]:
 
 def pins(folder: str) -> Dict[str, str]:
     """Returns {name: version} that requirements.txt in `folder` asks of this Python."""
-    wanted = {}
-    with open(os.path.join(folder, "requirements.txt"), encoding="utf-8") as file:
-        for match in filter(None, map(PIN.match, file)):
-            name, version, sign, limit = match.groups()
-            is_older = not limit or sys.version_info < tuple(map(int, limit.split(".")))
-            if not sign or is_older == (sign == "<"):
-                wanted[name.lower().replace("_", "-")] = version
+    wanted, path = {}, os.path.join(folder, "requirements.txt")
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = list(file)
+    except OSError as error:
+        text = "cannot read %s: %s; copy the whole model folder again"
+        raise UserError(text % (path, error.strerror)) from error
+    for match in filter(None, map(PIN.match, lines)):
+        name, version, sign, limit = match.groups()
+        is_older = not limit or sys.version_info < tuple(map(int, limit.split(".")))
+        if not sign or is_older == (sign == "<"):
+            wanted[name.lower().replace("_", "-")] = version
     return wanted
 
 
@@ -84,20 +94,33 @@ def python(folder: str) -> Finding:
     """Finds whether the model in `folder` runs on this Python."""
     version, own = platform.python_version(), "%d.%d" % sys.version_info[:2]
     text = "%s, %s" % (version, sys.executable)
-    name, tested = FRAMEWORKS[folder.rpartition("_for_")[2]] if folder else ("", (own,))
+    name = framework(folder) if folder else ""
+    tested = FRAMEWORKS.get(name, (own,))
     if own in tested:
         return Finding("python", text)
     text += "; this model is tested on Python %s" % " and ".join(tested)
     if any(name + flavour in installed() for flavour in FLAVOURS):
         return Finding("python", text, NOTE)
+    return Finding("python", text, PROBLEM, _new_environment(folder, tested[-1]))
+
+
+def _new_environment(folder, version) -> str:
+    """Returns the commands that make an environment with what the model in `folder` requires."""
     make = "python%s -m venv .venv && .venv/bin/python -m pip install -r %s"
-    file = shlex.quote(os.path.join(folder, "requirements.txt"))
-    return Finding("python", text, PROBLEM, make % (tested[-1], file))
+    return make % (version, shlex.quote(os.path.join(folder, "requirements.txt")))
+
+
+def _installation(folder, words) -> str:
+    """Returns the command that installs `words`; a new environment where pip would refuse that."""
+    mark = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
+    if sys.prefix == sys.base_prefix and os.path.exists(mark):
+        return _new_environment(folder, "%d.%d" % sys.version_info[:2])
+    return " ".join(map(shlex.quote, [sys.executable, "-m", "pip", "install"] + words))
 
 
 def packages(folder: str) -> Finding:
     """Compares what is installed with requirements.txt; without a folder, names the frameworks."""
-    there, names = installed(), [name for name, _ in FRAMEWORKS.values()]
+    there, names = installed(), list(FRAMEWORKS)
     for name in names:  # the same package by another name
         same = [name + flavour for flavour in FLAVOURS if name + flavour in there]
         there.update((name, there[other]) for other in same[:1])
@@ -109,8 +132,9 @@ def packages(folder: str) -> Finding:
     others = [name for name in wanted if there.get(name, wanted[name]) != wanted[name]]
     if missing:
         text = "not installed: " + ", ".join(missing)
-        words = [sys.executable, "-m", "pip", "install"] + missing
-        return Finding("packages", text, PROBLEM, " ".join(map(shlex.quote, words)))
+        if framework(folder) not in there:  # the others have to fit it
+            missing = ["-r", os.path.join(folder, "requirements.txt")]
+        return Finding("packages", text, PROBLEM, _installation(folder, missing))
     main = [name for name in names + ["numpy"] if name in wanted and name not in others]
     texts = ["%s %s" % (name, there[name]) for name in main]
     texts += ["%s %s, pinned is %s" % (name, there[name], wanted[name]) for name in others]
@@ -119,7 +143,8 @@ def packages(folder: str) -> Finding:
 
 
 def existing(path: str) -> str:
-    """Returns `path`, or the nearest above it that there is."""
+    """Returns `path`, absolute, or the nearest above it that there is."""
+    path = os.path.abspath(path)
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     return path

@@ -135,6 +135,7 @@ def test_the_full_case_leaves_what_is_documented(full):
     case = NETWORK + "_bs2_1p_acc"
     there = {"case.json", "result.json", "metrics.json", "pretrain", "train_cartoon"}
     there |= {"cartoonized_scenery", case + ".log", case + "_loss.txt", "train_0.log"}
+    there |= {"report.html", "tested.json"}
     assert set(os.listdir(str(out))) == there
     photos = full[0] / "my data" / "dataset" / "scenery_photo"
     names = os.listdir(str(photos))

@@ -40,6 +40,7 @@ def evaluate(config) -> Dict[str, float]:
         fid.check(config.inception, len(results), len(domain.photos), len(domain.cartoons))
     else:
         layers = read_vgg(config.vgg or find_vgg(data.find_root(config)))
+    device = devices.choose(config)
     metrics = {"pictures": float(len(results)), "photos": float(len(domain.photos))}
     metrics["cartoons"] = float(len(domain.cartoons))
     words = (len(results), config.results, len(domain.photos), len(domain.cartoons), domain.subject)
@@ -52,7 +53,6 @@ def evaluate(config) -> Dict[str, float]:
             metrics["fid_" + kind] = value
             print("FID:  %.4f" % value, flush=True)
     else:
-        device = devices.choose(config)
         of_results, of_photos, of_cartoons = _features(
             [results, domain.photos, domain.cartoons], layers, config.batch_size, device
         )
@@ -70,7 +70,8 @@ def evaluate(config) -> Dict[str, float]:
     photos = {_stem(path): path for path in domain.photos}
     paths = [path for path in results if _stem(path) in photos]
     pairs = [Pair(os.path.basename(path), photos[_stem(path)], path) for path in paths]
-    write_tested(config.output_path, pairs, metrics, _protocols(metrics))
+    around = dict(surroundings(device), data=data.fingerprint([domain]))
+    write_tested(config.output_path, pairs, metrics, _protocols(metrics), around)
     report.write(config.output_path, config)
     return metrics
 
