@@ -17,14 +17,12 @@ import sys
 from typing import Dict, List, NamedTuple
 
 from harness import memory
+from harness.errors import UserError
 
-OK, NOTE, PROBLEM = "ok", "note", "problem"
+OK, NOTE, UNCHECKED, PROBLEM = "ok", "note", "not checked", "problem"
 GIB = 2**30
-# How a model folder's name ends -> the package it trains with, and the Pythons it is tested on.
-FRAMEWORKS = {
-    "TensorFlow": ("tensorflow", ("3.7", "3.11")),
-    "MindSpore": ("mindspore", ("3.11",)),
-}
+# The package that a model trains with -> the Pythons that is tested on.
+FRAMEWORKS = {"tensorflow": ("3.7", "3.11"), "mindspore": ("3.11",)}
 FLAVOURS = ("", "-cpu", "-gpu", "-ascend")  # what else the name of that package may end in
 PIN = re.compile(r"([\w.-]+)(?:\[.*\])?==([^\s;]+)\s*(?:;\s*python_version\s*(<|>=)\s*\W([\d.]+))?")
 INFO = re.compile(r"([^-]+)-(\d[^-]*)(-.*)?\.(dist|egg)-info")
@@ -42,8 +40,9 @@ class Finding(NamedTuple):
     Attributes:
       topic: one word.
       text: what was found; of a problem one sentence.
-      state: OK, NOTE (nothing stands in the way) or PROBLEM.
-      remedy: of a problem, the command or option that mends it; "" where the text says it.
+      state: OK, NOTE (nothing stands in the way), UNCHECKED or PROBLEM.
+      remedy: the command or option that mends a problem, or has the unchecked checked; "" where
+        the text says it.
     """
 
     topic: str
@@ -53,8 +52,13 @@ class Finding(NamedTuple):
 
 
 def framework(folder: str) -> str:
-    """Returns the name of the package that a model folder trains with."""
-    return FRAMEWORKS[folder.rpartition("_for_")[2]][0]
+    """Returns the name of the package that a model folder trains with, by its requirements."""
+    found = [name for name in FRAMEWORKS if name in pins(folder)]
+    if not found:
+        text = "%s pins neither %s; copy the file from the repository again"
+        path = os.path.join(folder, "requirements.txt")
+        raise UserError(text % (path, " nor ".join(FRAMEWORKS)))
+    return found[0]
 
 
 def installed() -> Dict[str, str]:
@@ -70,13 +74,18 @@ def installed() -> Dict[str, str]:
 
 def pins(folder: str) -> Dict[str, str]:
     """Returns {name: version} that requirements.txt in `folder` asks of this Python."""
-    wanted = {}
-    with open(os.path.join(folder, "requirements.txt"), encoding="utf-8") as file:
-        for match in filter(None, map(PIN.match, file)):
-            name, version, sign, limit = match.groups()
-            is_older = not limit or sys.version_info < tuple(map(int, limit.split(".")))
-            if not sign or is_older == (sign == "<"):
-                wanted[name.lower().replace("_", "-")] = version
+    wanted, path = {}, os.path.join(folder, "requirements.txt")
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = list(file)
+    except OSError as error:
+        text = "cannot read %s: %s; copy the whole model folder again"
+        raise UserError(text % (path, error.strerror)) from error
+    for match in filter(None, map(PIN.match, lines)):
+        name, version, sign, limit = match.groups()
+        is_older = not limit or sys.version_info < tuple(map(int, limit.split(".")))
+        if not sign or is_older == (sign == "<"):
+            wanted[name.lower().replace("_", "-")] = version
     return wanted
 
 
@@ -84,7 +93,8 @@ def python(folder: str) -> Finding:
     """Finds whether the model in `folder` runs on this Python."""
     version, own = platform.python_version(), "%d.%d" % sys.version_info[:2]
     text = "%s, %s" % (version, sys.executable)
-    name, tested = FRAMEWORKS[folder.rpartition("_for_")[2]] if folder else ("", (own,))
+    name = framework(folder) if folder else ""
+    tested = FRAMEWORKS.get(name, (own,))
     if own in tested:
         return Finding("python", text)
     text += "; this model is tested on Python %s" % " and ".join(tested)
@@ -97,7 +107,7 @@ def python(folder: str) -> Finding:
 
 def packages(folder: str) -> Finding:
     """Compares what is installed with requirements.txt; without a folder, names the frameworks."""
-    there, names = installed(), [name for name, _ in FRAMEWORKS.values()]
+    there, names = installed(), list(FRAMEWORKS)
     for name in names:  # the same package by another name
         same = [name + flavour for flavour in FLAVOURS if name + flavour in there]
         there.update((name, there[other]) for other in same[:1])
@@ -109,6 +119,8 @@ def packages(folder: str) -> Finding:
     others = [name for name in wanted if there.get(name, wanted[name]) != wanted[name]]
     if missing:
         text = "not installed: " + ", ".join(missing)
+        if framework(folder) not in there:  # the others have to fit it
+            missing = ["-r", os.path.join(folder, "requirements.txt")]
         words = [sys.executable, "-m", "pip", "install"] + missing
         return Finding("packages", text, PROBLEM, " ".join(map(shlex.quote, words)))
     main = [name for name in names + ["numpy"] if name in wanted and name not in others]
@@ -119,7 +131,8 @@ def packages(folder: str) -> Finding:
 
 
 def existing(path: str) -> str:
-    """Returns `path`, or the nearest above it that there is."""
+    """Returns `path`, absolute, or the nearest above it that there is."""
+    path = os.path.abspath(path)
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     return path

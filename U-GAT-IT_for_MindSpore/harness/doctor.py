@@ -6,7 +6,8 @@
 `python -m harness.doctor [MODEL] [options of test/train_full_1p.sh]` in a model's folder, or in the
 root of the repository with PYTHONPATH=tools/shared; there without MODEL, of the machine alone. What
 would go wrong first comes first, with what mends it. Time, memory and room on the disk are measured
-in a training of a few steps. The exit status is 0 where nothing stands in the way, else 1.
+in a training of a few steps. The exit status is 0 where nothing stands in the way, else 1, or 2
+for an option that does not exist.
 """
 
 import contextlib
@@ -18,7 +19,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from typing import List
@@ -26,7 +26,7 @@ from typing import List
 from harness import environment, machine, settings
 from harness.errors import UserError, run_program
 from harness.files import read_json
-from harness.machine import GIB, NOTE, OK, PROBLEM, Finding, finish
+from harness.machine import GIB, NOTE, OK, PROBLEM, UNCHECKED, Finding, finish
 from harness.options import option, parse_several, words_for
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # a model's, or tools/shared
@@ -37,12 +37,12 @@ START = (
 OWN = ("help", "json", "no_json", "trial", "no_trial", "trial_seconds", "conda_name")
 PLACE_SECONDS = 300  # that a framework may take to load
 ANOTHER = "another --output_path"
-MARKS = {OK: " ", NOTE: "-", PROBLEM: "!"}
+MARKS = {OK: " ", NOTE: "-", UNCHECKED: "?", PROBLEM: "!"}
 
 
 @dataclasses.dataclass(frozen=True)
 class DoctorOptions:
-    """The doctor; it takes every option of test/train_full_1p.sh as well."""
+    """The doctor; it takes every option that bash test/train_full_1p.sh --help lists as well."""
 
     json: bool = option(False, "print JSON")
     trial: bool = option(True, "measure a training of a few steps; --no_trial leaves it out")
@@ -69,7 +69,7 @@ def find_model(name: str, here: str = HERE) -> str:
     if is_model(name):
         return os.path.abspath(name)
     top = os.path.dirname(here if is_model(here) else os.path.dirname(here))
-    folders = filter(is_model, sorted(glob.glob(os.path.join(glob.escape(top), "*_for_*"))))
+    folders = filter(is_model, sorted(glob.glob(os.path.join(glob.escape(top), "*"))))
     names = list(map(os.path.basename, folders))
     start = os.path.basename(os.path.normpath(name)).lower()
     found = [one for one in names if one.lower().startswith(start)]
@@ -98,11 +98,17 @@ def main() -> int:
     (options,), (given,) = parse_several([DoctorOptions], own, "doctor", __doc__)
     conda = given.pop("conda_name", "")
     if conda and not shutil.which("conda"):
-        raise UserError("--conda_name %s: conda is not on the PATH" % conda)
+        text = "--conda_name %s: conda is not on the PATH; put it there or leave the option out"
+        raise UserError(text % conda)
     if conda or folder not in ("", HERE):
         words = ["conda", "run", "--no-capture-output", "-n", conda, "python3"]
         words = (words if conda else [sys.executable]) + ["-c", START % "main", folder or HERE]
-        return subprocess.call(words + words_for(given) + rest)
+        os.execvp(words[0], words + words_for(given) + rest)  # so that signals reach it
+    if rest and not folder:
+        text = (
+            "%s: only a model takes that; name it first, such as: python -m harness.doctor pix2pix"
+        )
+        raise UserError(text % rest[0])
     measured = {}
     with contextlib.redirect_stdout(io.StringIO()):  # what the checks of a model tell
         found = examine(folder, rest, options, measured)
@@ -110,6 +116,7 @@ def main() -> int:
     name = os.path.basename(folder)
     if options.json:
         values = {"model": name, "ok": not problem, "problem": problem and problem._asdict()}
+        values["not_checked"] = [one.topic for one in found if one.state == UNCHECKED]
         values.update(findings=[one._asdict() for one in found], measured=measured)
         print(json.dumps(values, indent=2, ensure_ascii=False))
     else:
@@ -118,9 +125,16 @@ def main() -> int:
 
 
 def show(name: str, found: List[Finding], problem) -> str:
-    """Returns the findings as aligned lines, below the first problem and what mends it."""
-    lines = ["%s: %s" % (name, problem.text if problem else "nothing stands in the way")]
+    """Returns the findings as aligned lines, below the first problem and what mends it.
+
+    Without a problem, what was not checked stands there, and how to have that checked.
+    """
+    left_out = [one for one in found if one.state == UNCHECKED]
+    text = "nothing stands in the way" + (" of what was checked" if left_out else "")
+    lines = ["%s: %s" % (name, problem.text if problem else text)]
     lines += ["mend it with: " + problem.remedy] if problem and problem.remedy else []
+    if not problem:
+        lines += ["%s; to have that checked: %s" % (one.text, one.remedy) for one in left_out]
     return "\n".join(lines + [""] + ["%-8s %s %s" % (f[0], MARKS[f.state], f.text) for f in found])
 
 
@@ -135,13 +149,17 @@ def examine(folder: str, words: List[str], options: DoctorOptions, measured: dic
     """
     found = [machine.python(folder), machine.packages(folder), machine.processor()]
     found += [machine.free_memory(), machine.gpu(), machine.npu()]
-    if any(one.state == PROBLEM for one in found) or not folder:
+    if not folder:
+        text = "no model was named, this machine alone was looked at"
+        return found + [Finding("model", text, UNCHECKED, "python -m harness.doctor MODEL")]
+    if any(one.state == PROBLEM for one in found):
         left_out = "left out until that is mended: output, data, device, trial"
-        return found + ([Finding("case", left_out, NOTE)] if folder else [])
+        return found + [Finding("case", left_out, UNCHECKED)]
     try:
         from harness import cases, trial  # not above: a package that is missing is to be told
 
         module = cases.load_module(HERE)
+        parse_several([cases.CaseOptions, module.Config, DoctorOptions], words, "doctor")
         case, case_options = cases.read_case("full", 1, words, module)
     except ImportError as error:
         text = "test/cases.py cannot be loaded: %s" % error
@@ -160,10 +178,12 @@ def examine(folder: str, words: List[str], options: DoctorOptions, measured: dic
             found.append(look())
         except (ValueError, OSError) as error:
             found.append(Finding(topic, str(error), PROBLEM))
-    is_well = not any(one.state == PROBLEM for one in found)
-    if is_well and options.trial and case.data_path:
-        found += trial.attempt(case, module, options.trial_seconds, measured)
-    return found
+    if any(one.state == PROBLEM for one in found) or not case.data_path:
+        return found
+    if not options.trial:
+        text = "time, memory and room on the disk were not checked"
+        return found + [Finding("trial", text, UNCHECKED, "the same without --no_trial")]
+    return found + trial.attempt(case, module, options.trial_seconds, measured)
 
 
 def output(case) -> Finding:
@@ -214,8 +234,8 @@ def ranks(case, options) -> Finding:
 def data(case, module, problem: str) -> Finding:
     """Finds what the data are and how many steps that makes."""
     if not case.data_path:
-        text = "no --data_path was given: data, time and memory were not looked at"
-        return Finding("data", text, NOTE)
+        text = "data, time, memory and room on the disk were not checked"
+        return Finding("data", text, UNCHECKED, "--data_path=FOLDER")
     if problem:
         return Finding("data", problem, PROBLEM)
     runs = ["%s %d steps" % (name, steps) for name, _, steps, _ in module.runs(case) if steps]

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 from typing import Dict, List, NamedTuple
 
 from harness import memory
@@ -101,21 +100,9 @@ def python(folder: str) -> Finding:
     text += "; this model is tested on Python %s" % " and ".join(tested)
     if any(name + flavour in installed() for flavour in FLAVOURS):
         return Finding("python", text, NOTE)
-    return Finding("python", text, PROBLEM, _new_environment(folder, tested[-1]))
-
-
-def _new_environment(folder, version) -> str:
-    """Returns the commands that make an environment with what the model in `folder` requires."""
     make = "python%s -m venv .venv && .venv/bin/python -m pip install -r %s"
-    return make % (version, shlex.quote(os.path.join(folder, "requirements.txt")))
-
-
-def _installation(folder, words) -> str:
-    """Returns the command that installs `words`; a new environment where pip would refuse that."""
-    mark = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
-    if sys.prefix == sys.base_prefix and os.path.exists(mark):
-        return _new_environment(folder, "%d.%d" % sys.version_info[:2])
-    return " ".join(map(shlex.quote, [sys.executable, "-m", "pip", "install"] + words))
+    file = shlex.quote(os.path.join(folder, "requirements.txt"))
+    return Finding("python", text, PROBLEM, make % (tested[-1], file))
 
 
 def packages(folder: str) -> Finding:
@@ -134,7 +121,8 @@ def packages(folder: str) -> Finding:
         text = "not installed: " + ", ".join(missing)
         if framework(folder) not in there:  # the others have to fit it
             missing = ["-r", os.path.join(folder, "requirements.txt")]
-        return Finding("packages", text, PROBLEM, _installation(folder, missing))
+        words = [sys.executable, "-m", "pip", "install"] + missing
+        return Finding("packages", text, PROBLEM, " ".join(map(shlex.quote, words)))
     main = [name for name in names + ["numpy"] if name in wanted and name not in others]
     texts = ["%s %s" % (name, there[name]) for name in main]
     texts += ["%s %s, pinned is %s" % (name, there[name], wanted[name]) for name in others]

@@ -6,10 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
-from harness import doctor, machine
+from harness import doctor
 from harness.errors import UserError
 from harness.files import write_json, write_text
 from harness.trial import duration
@@ -112,18 +113,38 @@ def test_without_a_trial_nothing_runs(top, tmp_path):
     status, _, values = case(top, tmp_path, "--no_trial", "--fault=sentence")
     assert status == 0
     assert values["measured"] == {}
+    assert values["not_checked"] == ["trial"]
     assert texts(values, "device") == [
         "--device=auto takes cpu, there is no npu_bridge and TensorFlow sees no GPU; "
         "device: cpu, by hand"
     ]
 
 
-def test_without_data_the_rest_is_looked_at(top):
+def test_without_data_the_rest_is_looked_at_and_what_is_left_out_is_said(top):
     status, _, values = ask(top, "--json")
     assert status == 0
-    assert texts(values, "data") == [
-        "no --data_path was given: data, time and memory were not looked at"
+    assert values["not_checked"] == ["data"]
+    status, text, _ = ask(top)
+    assert status == 0
+    assert text.splitlines()[:3] == [
+        MODEL + ": nothing stands in the way of what was checked",
+        "data, time, memory and room on the disk were not checked; to have that checked: "
+        "--data_path=FOLDER",
+        "",
     ]
+
+
+def test_a_model_folder_works_under_any_name(top, tmp_path):
+    shutil.copytree(str(top / MODEL), str(tmp_path / "mine"))
+    status, _, values = ask(top, "--json", cwd=tmp_path / "mine")
+    assert (status, values["model"]) == (0, "mine")
+    assert texts(values, "packages") == ["tensorflow 9.1, all as pinned"]
+    assert doctor.find_model("mi", str(tmp_path / "mine")) == str(tmp_path / "mine")
+    (tmp_path / "mine" / "requirements.txt").unlink()
+    status, text, _ = ask(top, cwd=tmp_path / "mine")
+    assert status == 1
+    assert "requirements.txt: No such file or directory; copy the whole model folder" in text
+    assert len(text.splitlines()) == 1
 
 
 def test_a_package_that_is_missing_comes_with_the_command_for_it_alone(top, tmp_path):
@@ -137,41 +158,6 @@ def test_a_package_that_is_missing_comes_with_the_command_for_it_alone(top, tmp_
     assert values["problem"]["text"] == "not installed: some-thing==2.5"
     assert values["problem"]["remedy"] == sys.executable + " -m pip install some-thing==2.5"
     assert values["findings"][-1]["text"].startswith("left out until that is mended")
-
-
-def test_another_version_is_noted_and_no_problem(monkeypatch, top):
-    monkeypatch.setattr(sys, "path", [str(top / "packages")])
-    found = machine.packages(str(top / MODEL))
-    assert found == machine.Finding("packages", "tensorflow 9.1, all as pinned")
-    names = [str(top / "packages" / ("tensorflow-%s.dist-info" % v)) for v in ("9.1", "9.0")]
-    os.rename(*names)
-    try:
-        found = machine.packages(str(top / MODEL))
-    finally:
-        os.rename(*names[::-1])
-    assert found.state == machine.NOTE
-    assert found.text == "tensorflow 9.0, pinned is 9.1"
-
-
-def test_the_framework_counts_under_its_other_names_too(monkeypatch, top, tmp_path):
-    for name in ("some_thing-2.5.dist-info", "tensorflow_gpu-9.1-py3.7.egg-info"):
-        (tmp_path / name).mkdir()
-    monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert machine.packages(str(top / MODEL)) == machine.Finding(
-        "packages", "tensorflow 9.1, all as pinned"
-    )
-    assert machine.packages("").text == "tensorflow 9.1"
-
-
-def test_a_python_without_the_framework_of_which_nobody_has_tested_it(monkeypatch, top):
-    monkeypatch.setitem(machine.FRAMEWORKS, "TensorFlow", ("tensorflow", ("3.2", "3.3")))
-    monkeypatch.setattr(sys, "path", [str(top / "packages")])
-    assert machine.python(str(top / MODEL)).state == machine.NOTE
-    monkeypatch.setattr(sys, "path", [])
-    found = machine.python(str(top / MODEL))
-    assert found.state == machine.PROBLEM
-    assert "tested on Python 3.2 and 3.3" in found.text
-    assert found.remedy.startswith("python3.3 -m venv .venv && .venv/bin/python -m pip install -r ")
 
 
 def test_wrong_data_are_told_in_the_words_of_the_model(top, tmp_path):
@@ -285,6 +271,13 @@ def test_checkpoints_that_the_disk_cannot_hold(top, tmp_path):
     assert values["problem"]["remedy"] == "another --output_path, or free some"
 
 
+def test_a_disk_that_cannot_hold_the_trial(top, tmp_path):
+    status, _, values = case(top, tmp_path, "--fault=full")
+    assert status == 1
+    assert values["problem"]["text"].startswith("a checkpoint of the trial could not be written; ")
+    assert values["problem"]["remedy"] == "another --output_path, or free some"
+
+
 def test_the_last_sentence_of_a_trial_that_fails_is_the_problem(top, tmp_path):
     status, _, values = case(top, tmp_path, "--fault=sentence")
     assert status == 1
@@ -298,16 +291,46 @@ def test_a_trial_that_takes_too_long_ends_with_all_that_it_started(top, tmp_path
     status, _, values = case(top, tmp_path, *words)
     assert status == 1
     assert values["problem"]["text"] == "the trial did not end within 3 s"
-    stat = "/proc/%s/stat" % note.read_text()
-    if os.path.exists(stat):
-        with open(stat) as file:
-            assert file.read().split()[2] == "Z"
+    assert is_over(note.read_text())
+
+
+def is_over(number):
+    """Whether a process has ended, be it that nobody has waited for it yet."""
+    stat = "/proc/%s/stat" % number
+    if not os.path.exists(stat):
+        return True
+    with open(stat) as file:
+        return file.read().split()[2] == "Z"
+
+
+def test_a_signal_ends_the_trial_and_leaves_nothing(top, tmp_path):
+    note = tmp_path / "note"
+    words = [MODEL, "--data_path=%s" % (top / "my data"), "--output_path=%s" % (tmp_path / "out")]
+    words += ["--fault=forever", "--log_path=%s" % note]
+    paths = [str(top / "packages"), str(top / "tools" / "shared")]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "harness.doctor"] + words,
+        cwd=str(top),
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(paths)),
+    )
+    for _ in range(600):
+        if note.exists():
+            break
+        time.sleep(0.1)
+    started.terminate()
+    assert started.wait(60) == 130
+    assert is_over(note.read_text())
+    assert os.listdir(str(tmp_path)) == ["note"]
 
 
 def test_an_option_that_does_not_exist_is_a_mistake_as_in_every_program(top):
     status, text, _ = ask(top, "--batchsize=3")
     assert status == 2
     assert "unknown option --batchsize=3; did you mean --batch_size?" in text
+    status, text, _ = ask(top, "--trial_second=3")
+    assert status == 2
+    assert text.startswith("doctor: ")
+    assert "did you mean --trial_seconds?" in text
 
 
 def test_words_are_the_doctors_own_or_the_cases():
@@ -336,7 +359,7 @@ def test_in_the_root_the_machine_alone_or_the_model_that_is_named(top):
     where = {"cwd": top, "PYTHONPATH": str(top / "tools" / "shared")}
     status, text, _ = ask(top, **where)
     assert status == 0
-    assert text.startswith("this machine: nothing stands in the way\n")
+    assert text.startswith("this machine: nothing stands in the way of what was checked\nno model ")
     assert "tensorflow 9.1" in text
     status, text, _ = ask(top, "fak", "--data_path=my data", "--no_trial", **where)
     assert status == 0
@@ -345,6 +368,9 @@ def test_in_the_root_the_machine_alone_or_the_model_that_is_named(top):
     status, text, _ = ask(top, "fa", **where)
     assert status == 1
     assert "fa: the model must be one of Fake_for_TensorFlow, Fancy_for_TensorFlow" in text
+    status, text, _ = ask(top, "--data_path=my data", **where)
+    assert status == 1
+    assert "--data_path=my data: only a model takes that; name it first" in text
 
 
 def test_a_model_is_found_by_its_path_and_from_another_ones_folder(top):
@@ -354,20 +380,6 @@ def test_a_model_is_found_by_its_path_and_from_another_ones_folder(top):
     assert doctor.find_model(here, SHARED) == here
     with pytest.raises(UserError, match="or how one of them begins"):
         doctor.find_model("nothing", here)
-
-
-def test_the_versions_of_cann_and_what_the_environment_says(monkeypatch, tmp_path):
-    file = tmp_path / "aarch64-linux" / "ascend_toolkit_install.info"
-    write_text(str(file), "package_name=Ascend-cann-toolkit\nversion=8.0.RC2\n")
-    monkeypatch.setenv("ASCEND_TOOLKIT_HOME", str(tmp_path))
-    monkeypatch.setenv("RANK_TABLE_FILE", "/table.json")
-    text = machine.npu().text
-    assert "8.0.RC2 in %s" % file in text
-    assert text.endswith("RANK_TABLE_FILE=/table.json")
-
-
-def test_pins_are_those_of_this_python(top):
-    assert machine.pins(str(top / MODEL)) == {"tensorflow": "9.1", "some-thing": "2.5"}
 
 
 @pytest.mark.parametrize(

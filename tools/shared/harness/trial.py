@@ -18,8 +18,10 @@ from harness.files import read_json
 from harness.machine import GIB, PROBLEM, Finding
 from harness.memory import available
 
+MORE_ROOM = "another --output_path, or free some"
 SWITCHES = ("over_dump", "data_dump_flag", "profiling", "autotune")  # off
 NO_MEMORY = re.compile("OOM when|out of memory|bad_alloc|MemoryError|Cannot allocate memory", re.I)
+NO_ROOM = re.compile("cannot save step|No space left|quota exceeded", re.I)
 KEYS = ("seconds_per_step", "first_step_seconds", "peak_memory_mb")  # of training.json
 
 
@@ -57,6 +59,10 @@ def _failure(case, module, status, lines, seconds) -> Finding:
     if status in (-signal.SIGKILL, 128 + signal.SIGKILL) or NO_MEMORY.search("\n".join(lines)):
         text = "too little memory for this training (%s)" % machine.free_memory().text
         return Finding("trial", text, PROBLEM, _smaller(case, module))
+    if NO_ROOM.search("\n".join(lines)):
+        free = shutil.disk_usage(machine.existing(case.output)).free / 2**20
+        text = "a checkpoint of the trial could not be written; %.0f MiB are free" % free
+        return Finding("trial", text, PROBLEM, MORE_ROOM)
     last = (lines or ["it ended with status %d" % status])[-1]
     return Finding("trial", re.sub(r"^[\w.-]+\.py: error: ", "", last), PROBLEM)
 
@@ -106,7 +112,7 @@ def _estimates(case, module, measured) -> list:
     text = "about %.0f MiB on the disk for checkpoints" % (needed / 2**20)
     if needed > free:
         text = "the disk is too full: %s, %.0f MiB are free" % (text, free / 2**20)
-        return found + [Finding("needs", text, PROBLEM, "another --output_path, or free some")]
+        return found + [Finding("needs", text, PROBLEM, MORE_ROOM)]
     return found + [Finding("needs", text)]
 
 

@@ -21,6 +21,9 @@ class Config(CommonOptions):
     log_path: str = option("", "a file for notes", may_change=True)
     memory_mb: int = option(1, "what the training says it took", may_change=True)
     fault: str = option(
-        "", "what goes wrong", choices=("killed", "sentence", "forever", "oom"), may_change=True
+        "",
+        "what goes wrong",
+        choices=("killed", "sentence", "forever", "oom", "full"),
+        may_change=True,
     )
     continue_train: bool = option(False, "go on", may_change=True)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains nothing: writes what a training of so many steps leaves, or does what --fault says."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -21,6 +22,8 @@ def main():
         os.kill(os.getpid(), signal.SIGKILL)
     if config.fault == "oom":
         raise RuntimeError("OOM when allocating tensor with shape[1]\nHint: none")
+    if config.fault == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), config.output_path)
     if config.fault == "sentence":
         raise UserError("the stars are not right; wait")
     if config.fault == "forever":
