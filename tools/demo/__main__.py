@@ -4,7 +4,10 @@
 Weights are looked for in quickstart/ and the model folders' test/output/; --weights names others.
 """
 
+from __future__ import annotations  # an older Python reads the options too, see ci/demo.sh
+
 import argparse
+import difflib
 import os
 import shutil
 import signal
@@ -21,6 +24,9 @@ HERE = ("127.0.0.1", "localhost")
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
 QUIET.update(HF_HUB_DISABLE_TELEMETRY="1", NO_PROXY=",".join(HERE), no_proxy=",".join(HERE))
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
+
+
+OPTIONS = ("--weights", "--port", "--host", "--timeout", "--check", "--help")
 
 
 class Policy:
@@ -51,7 +57,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
       UserError: if the host is not this machine, or a number is out of its range.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m tools.demo",
+        prog="demo",
+        usage="%(prog)s [options]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -64,7 +71,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add("--host", default=HERE[0], help="the page is for this machine only: %s" % " or ".join(HERE))
     text = "seconds without a sign after which a worker has failed (default 300)"
     add("--timeout", type=float, default=300.0, help=text)
-    options = parser.parse_args(argv)
+    add("--check", action="store_true", help="look at these options alone, and start nothing")
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:
+        near = difflib.get_close_matches(unknown[0].split("=")[0], OPTIONS, n=1)
+        ending = "; did you mean %s?" % near[0] if near else ""
+        parser.error("unknown option %s%s (--help lists every option)" % (unknown[0], ending))
     if options.host not in HERE:
         text = "--host %s: the page reads and shows files of this machine and is for it alone; "
         raise UserError((text + "leave the option out") % options.host)
@@ -81,9 +93,12 @@ def main() -> int:
     from tools.demo import finding
 
     given = finding.parse_given(options.weights)
+    if options.check:
+        return 0
     ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, lambda *_: ended.set())
     folder = tempfile.mkdtemp(prefix="demo-")
     try:
         serve(options, given, folder, ended)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The models of the page, their weights on this machine, and how to get some."""
 
+from __future__ import annotations  # see __main__
+
 import os
 import re
 from collections.abc import Callable, Iterator

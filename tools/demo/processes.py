@@ -6,6 +6,7 @@ number of "progress", then "done", or "failed" with a "sentence". {"do": "stop"}
 is under way to end early. Pictures go through files in a private folder.
 """
 
+import collections
 import contextlib
 import json
 import os
@@ -58,6 +59,7 @@ class Worker:
         self._title, self._silence = title, silence
         self._one_job, self._writing = threading.Lock(), threading.Lock()
         self._lines: queue.Queue = queue.Queue()
+        self._is_left = False
         self._log = os.path.join(folder, "worker.log")
         words = {"PYTHONPATH": ROOT, "TMPDIR": folder, "PYTHONDONTWRITEBYTECODE": "1"}
         words.update(TF_CPP_MIN_LOG_LEVEL="3", PYTHONUNBUFFERED="1")
@@ -108,10 +110,15 @@ class Worker:
         with contextlib.suppress(WorkerError):
             self._send({"do": "stop"})
 
-    def close(self) -> None:
-        """Ends the process."""
+    def leave(self) -> None:
+        """Lets the process end, whatever it does, and does not wait for that."""
+        self._is_left = True
         with contextlib.suppress(OSError):
             self._process.stdin.close()  # it ends when its input does
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.leave()
         try:
             self._process.wait(ENDING)
         except subprocess.TimeoutExpired:
@@ -153,6 +160,11 @@ class Worker:
     def _died(self) -> WorkerError:
         status = self._process.wait()
         self._lines.put(b"")  # for whoever asks next
+        if self._is_left:
+            text = (
+                "the worker of %s was ended; if this page no longer answers, start the demo again"
+            )
+            return WorkerError(text % self._title)
         with open(self._log, encoding="utf-8", errors="replace") as log:
             lines = [line.strip() for line in log if line.strip()]
         print("\n".join(lines[-20:]), file=sys.stderr, flush=True)
@@ -166,8 +178,30 @@ class Worker:
         self._process.wait()
 
 
+class Slot:
+    """The worker of one model, if there is one, and what it has open.
+
+    Attributes:
+      lock: held while a worker is replaced.
+      worker: there from its start on.
+      version: of the weights that it has open; None while it starts.
+      is_stopped: whether the work was asked to end early since it began.
+    """
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.worker, self.version, self.is_stopped = None, None, False
+
+    def has_open(self, weights: str) -> bool:
+        """Whether the worker lives and has these weights open, as they are now."""
+        is_same = self.version is not None and self.version == _version(weights)
+        return is_same and self.worker.is_alive
+
+
 class Workers:
     """The workers of the page: started when they are needed, kept, replaced with their weights.
+
+    One that starts keeps no other from work.
 
     Args:
       folder: private, for what they write.
@@ -176,8 +210,9 @@ class Workers:
 
     def __init__(self, folder: str, silence: float):
         self._folder, self._silence = folder, silence
-        self._open: dict[str, tuple] = {}
-        self._lock = threading.Lock()
+        self._slots: dict[str, Slot] = collections.defaultdict(Slot)
+        self._lock = threading.Lock()  # held for moments only
+        self._is_closed = False
 
     def ask(self, model: Model, weights: str, **words) -> Iterator[dict]:
         """Opens the model unless it is, and yields the events that answer a translation.
@@ -185,24 +220,31 @@ class Workers:
         The first is {"event": "starting"} where the worker has to start.
 
         Raises:
-          UserError: see `Worker.ask`.
+          UserError: see `Worker.ask`; or the work was stopped before it began.
         """
-        if not self._is_open(model, weights):
+        slot = self._slot(model)
+        slot.is_stopped = False
+        if not slot.has_open(weights):
             yield {"event": "starting"}
-        yield from self._worker(model, weights).ask("translate", **words)
+        worker = self._worker(slot, model, weights)
+        if slot.is_stopped:
+            raise UserError("stopped before the first step; press the button to begin anew")
+        yield from worker.ask("translate", **words)
 
     def stop(self, model: Model) -> None:
         """Asks what the model's worker does to end early."""
-        with self._lock:
-            worker = self._open.get(model.name, (None, None))[1]
-        if worker:
-            worker.stop()
+        slot = self._slot(model)
+        slot.is_stopped = True
+        if slot.worker:
+            slot.worker.stop()
 
     def close(self) -> None:
-        """Ends all workers."""
+        """Ends all workers, those that start too; there can be no other afterwards."""
         with self._lock:
-            workers = [worker for _, worker in self._open.values()]
-            self._open.clear()
+            self._is_closed = True
+            workers = [slot.worker for slot in self._slots.values() if slot.worker]
+        for worker in workers:
+            worker.leave()
         for worker in workers:
             worker.close()
 
@@ -215,30 +257,39 @@ class Workers:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _is_open(self, model, weights) -> bool:
-        key, worker = self._open.get(model.name, (None, None))
-        return key == _version(weights) and worker.is_alive
-
-    def _worker(self, model, weights) -> Worker:
+    def _slot(self, model) -> Slot:
         with self._lock:
-            if self._is_open(model, weights):
-                return self._open[model.name][1]
-            _, old = self._open.pop(model.name, (None, None))
-            if old:
-                old.close()
-            folder = os.path.join(self._folder, model.name)
+            return self._slots[model.name]
+
+    def _worker(self, slot, model, weights) -> Worker:
+        """Returns the worker of a slot, which has `weights` open."""
+        with slot.lock:
+            if slot.has_open(weights):
+                return slot.worker
+            if slot.worker:
+                slot.worker.close()
+            slot.version, version = None, _version(weights)
+            self._start(slot, model)
+            try:
+                silence = max(STARTING, self._silence)
+                list(slot.worker.ask("open", silence=silence, weights=weights))
+            except UserError:
+                slot.worker.close()
+                raise
+            slot.version = version
+            return slot.worker
+
+    def _start(self, slot, model):
+        """Starts a worker; it is in its slot at once, where `close` finds it."""
+        python = find_python(model.environment)
+        command = [python, "-m", "tools.demo.workers", model.name, model.path]
+        folder = os.path.join(self._folder, model.name)
+        with self._lock:
+            if self._is_closed:
+                raise WorkerError("the page has ended; start it again")
             shutil.rmtree(folder, ignore_errors=True)
             os.makedirs(folder)
-            python = find_python(model.environment)
-            command = [python, "-m", "tools.demo.workers", model.name, model.path]
-            worker = Worker(model.title, command, folder, self._silence)
-            try:
-                list(worker.ask("open", silence=max(STARTING, self._silence), weights=weights))
-            except UserError:
-                worker.close()
-                raise
-            self._open[model.name] = _version(weights), worker
-            return worker
+            slot.worker = Worker(model.title, command, folder, self._silence)
 
 
 def _version(weights) -> tuple:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+NO_PICTURE = "No picture yet"
 EMPTY = "<div class='frame empty'><span>%s</span></div>"
 
 
@@ -37,8 +38,9 @@ def data_url(pixels: np.ndarray) -> str:
 
 
 def pictures(shown: Sequence[Shown], waiting: str = "") -> str:
-    """Returns figures side by side; one without pixels is a frame that says `waiting`."""
-    return "<div class='pictures'>%s</div>" % "".join(_figure(one, waiting) for one in shown)
+    """Returns figures side by side; without pixels they are frames, the last says `waiting`."""
+    texts = [NO_PICTURE] * (len(shown) - 1) + [waiting]
+    return "<div class='pictures'>%s</div>" % "".join(map(_figure, shown, texts))
 
 
 def _figure(one, waiting) -> str:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Uploads, weights that are found, the command, and what is shown."""
+
 import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -14,33 +15,8 @@ from PIL import Image
 from harness.errors import UserError
 from tools.demo import finding, panels, shown, uploads
 from tools.demo.__main__ import parse
-from tools.demo.processes import Worker, WorkerError, Workers
 
 ROOT = Path(__file__).resolve().parents[3]
-FAKE = """
-import json, sys, time
-for line in sys.stdin:
-    request = json.loads(line)
-    if request["do"] == "die":
-        sys.exit("the fake has no memory left")
-    if request["do"] == "sleep":
-        time.sleep(60)
-    if request["do"] == "babble":
-        print("<html>", flush=True)
-    if request["do"] == "fail":
-        print(json.dumps({"event": "failed", "sentence": "no such label"}), flush=True)
-    if request["do"] == "count":
-        for i in range(request["to"]):
-            print(json.dumps({"event": "progress", "step": i}), flush=True)
-    print(json.dumps({"event": "done", "got": request}), flush=True)
-"""
-
-
-@pytest.fixture
-def worker(tmp_path):
-    made = Worker("Fake", [sys.executable, "-c", FAKE], str(tmp_path), 20)
-    yield made
-    made.close()
 
 
 def save(path, size=(40, 30), mode="RGB", **words):
@@ -247,127 +223,39 @@ def test_the_page_cannot_be_shared_or_bound_elsewhere_from_the_command_line():
         assert "Traceback" not in done.stderr
 
 
-# Workers
+def test_the_nearest_option_is_named():
+    command = [sys.executable, "-m", "tools.demo", "--wieghts", "style=a.mat"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "unknown option --wieghts; did you mean --weights?" in done.stderr
 
 
-def test_a_worker_answers_in_order_and_reports_on_the_way(worker):
-    events = list(worker.ask("count", to=3))
-    assert [event.get("step") for event in events] == [0, 1, 2, None]
-    assert list(worker.ask("echo", word="é"))[-1]["got"] == {"do": "echo", "word": "é"}
+def test_the_script_answers_before_it_makes_environments(tmp_path):
+    python = tmp_path / "python3"
+    lines = ["#!/bin/sh", 'case "$*" in *environments.py*) exit 9; esac']
+    python.write_text("\n".join([*lines, 'exec "%s" "$@"' % sys.executable]))
+    python.chmod(0o700)
+    (tmp_path / "tools").mkdir()  # where it is started is not where its modules are
+    (tmp_path / "tools" / "__init__.py").write_text("")
+    touch(tmp_path / "w.npz")
+    variables = dict(os.environ, PATH="%s:%s" % (tmp_path, os.environ["PATH"]))
 
+    def ask(*words):
+        command = ["bash", str(ROOT / "ci" / "demo.sh"), *words]
+        around = {"cwd": tmp_path, "env": variables, "capture_output": True, "text": True}
+        done = subprocess.run(command, check=False, **around)
+        return done.returncode, done.stdout + done.stderr
 
-def test_a_refusal_is_its_sentence_and_the_worker_stays(worker):
-    with pytest.raises(UserError, match="no such label"):
-        list(worker.ask("fail"))
-    assert worker.is_alive
-
-
-def test_a_worker_that_dies_is_told_with_its_last_words(worker, capsys):
-    with pytest.raises(WorkerError, match=r"Fake ended with status 1: the fake has no memory left"):
-        list(worker.ask("die"))
-    with pytest.raises(WorkerError, match="ended with status 1"):
-        list(worker.ask("echo"))
-    assert "no memory left" in capsys.readouterr().err
-
-
-def test_a_silent_or_babbling_worker_is_ended(tmp_path):
-    for do, words in (("sleep", "did not answer for 1 seconds"), ("babble", "no JSON")):
-        worker = Worker("Fake", [sys.executable, "-c", FAKE], str(tmp_path), 1)
-        began = time.perf_counter()
-        with pytest.raises(WorkerError, match=words):
-            list(worker.ask(do))
-        assert time.perf_counter() - began < 10
-        assert not worker.is_alive
-
-
-def test_one_job_at_a_time(worker):
-    results = []
-
-    def ask(number):
-        results.append([event.get("step") for event in worker.ask("count", to=200 + number)])
-
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(map(len, results)) == [201, 202, 203]
-    for steps in results:
-        assert steps == [*range(len(steps) - 1), None], "answers of two jobs were mixed"
-
-
-def test_leaving_a_job_ends_its_worker(worker):
-    events = worker.ask("count", to=10_000)
-    next(events)
-    events.close()
-    assert not worker.is_alive
-
-
-SERVED = """
-import sys
-sys.path[:0] = [{root!r}, {root!r} + "/tools/shared"]
-from types import SimpleNamespace
-from harness.errors import UserError
-from tools.demo.workers import protocol
-def open_model(weights):
-    print("a library talks on stdout")
-    if weights == "bad": raise UserError("bad is damaged")
-    def answer(request, report):
-        report(step=1)
-        return {{"weights": weights, "half": 1 / request["by"]}}
-    return answer
-protocol.serve(lambda: SimpleNamespace(open_model=open_model))
-"""
-
-
-def test_the_workers_end_keeps_the_protocol_clean_and_survives_errors(tmp_path):
-    code = SERVED.format(root=str(ROOT))
-    worker = Worker("Served", [sys.executable, "-c", code], str(tmp_path), 30)
-    try:
-        with pytest.raises(UserError, match=r"^bad is damaged$"):
-            list(worker.ask("open", weights="bad"))
-        assert list(worker.ask("open", weights="w")) == [{"event": "done"}]
-        with pytest.raises(UserError, match="ZeroDivisionError: "):
-            list(worker.ask("translate", by=0))
-        worker.stop()  # nothing is under way
-        events = list(worker.ask("translate", by=4))
-        assert events[0] == {"event": "progress", "step": 1}
-        assert (events[1]["weights"], events[1]["half"]) == ("w", 0.25)
-    finally:
-        worker.close()
-    assert "a library talks" in (tmp_path / "worker.log").read_text()
-
-
-def test_a_worker_is_kept_replaced_with_its_weights_and_ended(tmp_path, monkeypatch):
-    made = []
-
-    class Fake:
-        is_alive = True
-
-        def __init__(self, *words):
-            self.asked, self.closed = [], False
-            made.append(self)
-
-        def ask(self, do, **words):
-            self.asked.append((do, words.get("weights")))
-            yield {"event": "done"}
-
-        def close(self):
-            self.closed = True
-
-    monkeypatch.setattr("tools.demo.processes.Worker", Fake)
-    monkeypatch.setenv("TF2_PYTHON", sys.executable)
-    model, workers = finding.find_model("whitebox"), Workers(str(tmp_path), 10)
-    first, second = str(touch(tmp_path / "a.npz")), str(touch(tmp_path / "b.npz"))
-    for path in (first, first, second):
-        list(workers.ask(model, path))
-    assert [one.asked[0] for one in made] == [("open", first), ("open", second)]
-    assert [one.closed for one in made] == [True, False]
-    touch(tmp_path / "b.npz", 1000)
-    list(workers.ask(model, second))
-    assert len(made) == 3, "a file written anew is another one"
-    workers.close()
-    assert all(one.closed for one in made)
+    status, text = ask("--port", "8000", "--help")
+    assert status == 0
+    assert "--weights MODEL=PATH" in text
+    status, text = ask("--prot=8000")
+    assert status == 2
+    assert "did you mean --port?" in text
+    status, text = ask("--weights", "cyclegan=a")
+    assert status == 1
+    assert "choose one of pix2pix" in text
+    assert ask("--weights", "whitebox=w.npz") == (9, "")
 
 
 # What is shown
@@ -387,6 +275,12 @@ def test_strength_mixes_photo_and_cartoon():
     assert np.array_equal(panels.mix(photo, cartoon, 1), cartoon)
     half = panels.mix(photo, cartoon, 0.5).astype(int)
     assert np.abs(2 * half - photo - cartoon.astype(int)).max() <= 1
+
+
+def test_the_result_is_announced_where_it_appears():
+    first = [shown.Shown(name, None) for name in ("Content", "Style", "Painted")]
+    figures = shown.pictures(first, "The result appears here").split("</figure>")
+    assert ["result appears" in figure for figure in figures] == [False, False, True, False]
 
 
 def test_names_of_files_and_sentences_cannot_bring_markup():

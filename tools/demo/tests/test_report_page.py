@@ -195,7 +195,44 @@ def test_commands_can_be_copied(open_page):
     command.get_by_role("button").click()
     command.get_by_text("Copied").wait_for(timeout=5000)
     copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied == "python3 main.py --phase=train '--name=two words'"
+    assert copied == "cd '/my data' && bash /models/test/full.sh '--name=two words'"
+
+
+def test_a_command_that_was_not_copied_is_selected_and_not_called_copied(open_page):
+    page = open_page()
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(Error('no')); }")
+    page.evaluate("() => { document.execCommand = () => false; }")
+    command = page.locator(".command").first
+    command.get_by_role("button").click()
+    command.get_by_text("Press Ctrl+C").wait_for(timeout=5000)
+    assert page.evaluate("String(getSelection())") == command.locator("code").text_content()
+
+
+@pytest.mark.parametrize("width", [320, 400, 1600])
+def test_the_names_of_lines_overprint_nothing(open_page, width):
+    page = open_page(viewport={"width": width, "height": 800})
+    plot = page.locator(".plot").first
+    plot.scroll_into_view_if_needed()
+    names = plot.locator(".legend .legendtext").all()
+    assert len(names) == 2
+    boxes = [plot.locator(part).first.bounding_box() for part in (".xtitle", ".gridlayer")]
+    for name in names:
+        box = name.bounding_box()
+        assert all(box["y"] + box["height"] <= other["y"] for other in boxes)
+
+
+@pytest.mark.parametrize("decades", [0.5, 0.9, 1.2, 2.0, 3.0, 7.0])
+def test_the_numbers_of_a_logarithmic_axis_do_not_overprint_each_other(open_page, decades):
+    page = open_page(viewport={"width": 1600, "height": 900})
+    change = """(top) => {
+      plotted[0].data.lines.forEach((line, n) => { line.y = line.y.map(() => n ? top : 1); });
+      draw(plotted[0]);
+    }"""
+    page.evaluate(change, 10**decades)
+    ticks = [one.bounding_box() for one in page.locator(".plot").first.locator(".ytick text").all()]
+    places = sorted((box["y"], box["y"] + box["height"]) for box in ticks)
+    assert len(places) > 2
+    assert all(end <= start for (_, end), (start, _) in zip(places, places[1:]))
 
 
 def test_every_control_has_a_name(open_page):
