@@ -10,12 +10,15 @@
   lite  Python 3.7, MindSpore and MindSpore Lite 2.0.0: *_for_MindSpore/requirements_lite.txt
   demo  Python 3.11, Gradio: tools/demo/requirements.txt
 
-An environment is made anew when a requirement or the Python's version changed. The path of its
-Python goes to stdout, all else to stderr. Exit status 3: there is no Python of the version that is
-needed.
+An environment is made anew when a requirement or the Python's version changed, or when its making
+was interrupted; whoever wants the same one meanwhile waits. The path of its Python goes to stdout,
+all else to stderr. Exit status 3: there is no Python of the version that is needed.
 """
 
 import argparse
+import contextlib
+import errno
+import fcntl
 import hashlib
 import os
 import pathlib
@@ -69,30 +72,70 @@ def _is_version(path, version) -> bool:
 
 
 def requirement_files(name: str) -> list:
-    """Returns the requirement files of environment `name`."""
-    found = [path for pattern in REQUIREMENTS[name] for path in sorted(ROOT.glob(pattern))]
-    return [*found, ROOT / "ci" / "requirements.txt"]
+    """Returns the requirement files of environment `name`.
+
+    Raises:
+      OSError: if there are none of a kind.
+    """
+    found = []
+    for pattern in (*REQUIREMENTS[name], "ci/requirements.txt"):
+        paths = sorted(ROOT.glob(pattern))
+        if not paths:
+            raise FileNotFoundError(errno.ENOENT, "there is none", str(ROOT / pattern))
+        found += paths
+    return found
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path):
+    """Holds the lock file `path`, made where there is none; yields the number to pass to children.
+
+    With that a child that outlives this process keeps the lock.
+    """
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process to end that has {path}", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
 
 
 def make(name: str, python: str) -> pathlib.Path:
-    """Makes .venv/<name> unless it is up to date; returns the path of its Python."""
+    """Makes .venv/<name> unless it is up to date; returns the path of its Python.
+
+    Raises:
+      OSError: if a file or `python` is not there, or something cannot be written.
+      subprocess.CalledProcessError: if the environment or what it needs could not be installed.
+    """
     folder, files = ROOT / ".venv" / name, requirement_files(name)
     digest = hashlib.sha256(VERSIONS[name].encode())  # not its path: that changes with the PATH
     for file in files:
         digest.update(file.read_bytes())
-    stamp = folder / "made-from.txt"
-    if stamp.exists() and stamp.read_text() == digest.hexdigest():
-        return folder / "bin" / "python"
-    print(f"making {folder} with {python}", file=sys.stderr)
-    shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([python, "-m", "venv", folder], stdout=sys.stderr, check=True)
-    words = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--prefer-binary"]
-    words += ["--disable-pip-version-check"]
-    for file in files:
-        words += ["-r", file]
-    subprocess.run(words, stdout=sys.stderr, check=True)
-    stamp.write_text(digest.hexdigest())
-    return folder / "bin" / "python"
+    stamp, own = folder / "made-from.txt", folder / "bin" / "python"
+
+    def is_made():
+        return own.exists() and stamp.exists() and stamp.read_text() == digest.hexdigest()
+
+    if is_made():
+        return own
+    with locked(folder.with_suffix(".lock")) as lock:
+        if is_made():  # by whoever had the lock
+            return own
+        print(f"making {folder} with {python}", file=sys.stderr)
+        if stamp.exists():
+            stamp.unlink()  # first: without it the rest counts as unfinished
+        if folder.exists():
+            shutil.rmtree(folder)
+        words = [own, "-m", "pip", "install", "--quiet", "--prefer-binary"]
+        words += ["--disable-pip-version-check"]
+        for file in files:
+            words += ["-r", file]
+        for command in ([python, "-m", "venv", folder], words):
+            subprocess.run(command, stdout=sys.stderr, check=True, pass_fds=[lock])
+        stamp.write_text(digest.hexdigest())
+    return own
 
 
 def main() -> int:
@@ -109,6 +152,13 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         print(f"cannot make .venv/{name}: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        text = f"cannot make .venv/{name}: {error.filename}: {error.strerror}"
+        print(text + "; mend that and start again", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"interrupted; .venv/{name} is made anew the next time", file=sys.stderr)
+        return 130
     return 0
 
 

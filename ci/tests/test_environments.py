@@ -2,7 +2,10 @@
 """ci/environments.py: which requirements an environment has, and when it is made anew."""
 
 import os
+import subprocess
 import sys
+import threading
+import time
 
 import environments
 import pytest
@@ -61,6 +64,95 @@ def test_an_environment_is_made_anew_when_a_requirement_changed(root):
     write(root, "C_for_MindSpore/requirements.txt", "# changed\n")
     assert environments.make("ms", sys.executable) == python
     assert not mark.exists()
+
+
+@pytest.fixture
+def made_of_links(monkeypatch):
+    """Makes environments of a link alone; pip is interrupted while the list holds something."""
+    ends = []
+
+    def run(command, pass_fds, **_):
+        assert pass_fds, "a child must keep the lock"
+        if "venv" in command:
+            (command[-1] / "bin").mkdir(parents=True)
+            (command[-1] / "bin" / "python").symlink_to(command[0])
+        elif ends:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return ends
+
+
+def test_an_environment_whose_making_was_interrupted_is_made_anew(root, made_of_links):
+    environments.make("ms", sys.executable)
+    write(root, "C_for_MindSpore/requirements.txt", "# changed\n")
+    made_of_links.append(True)
+    with pytest.raises(KeyboardInterrupt):
+        environments.make("ms", sys.executable)
+    made_of_links.clear()
+    write(root, "C_for_MindSpore/requirements.txt", "# C_for_MindSpore\n")  # as it was
+    mark = write(root, ".venv/ms/mark")
+    environments.make("ms", sys.executable)
+    assert not mark.exists()
+
+
+def test_an_environment_whose_python_has_gone_is_made_anew(root, made_of_links):
+    python = environments.make("ms", sys.executable)
+    python.unlink()
+    python.symlink_to(root / "removed")
+    assert environments.make("ms", sys.executable) == python
+    assert python.exists()
+
+
+def test_who_wants_the_same_environment_waits_and_takes_what_the_other_made(
+    root, made_of_links, capfd
+):
+    python = environments.make("ms", sys.executable)
+    stamp = python.parent.parent / "made-from.txt"
+    text = stamp.read_text()
+    stamp.unlink()  # somebody is making it
+    mark = write(root, ".venv/ms/mark")
+    words = [sys.executable, "-c", "input()"]
+    with environments.locked(root / ".venv" / "ms.lock") as lock:
+        child = subprocess.Popen(words, stdin=subprocess.PIPE, pass_fds=[lock])
+    # From here on the child alone has the lock.
+    other = threading.Thread(target=environments.make, args=("ms", sys.executable))
+    other.start()
+    said = ""
+    for _ in range(300):
+        said += capfd.readouterr().err
+        if "waiting for another process" in said:
+            break
+        time.sleep(0.1)
+    assert "waiting for another process" in said
+    stamp.write_text(text)
+    child.communicate(b"\n")
+    other.join(30)
+    assert not other.is_alive()
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("name", ["ci/requirements.txt", "tools/requirements_mindspore.txt"])
+def test_a_requirement_file_that_is_not_there_is_one_sentence(root, monkeypatch, capfd, name):
+    (root / name).unlink()
+    monkeypatch.setattr(sys, "argv", ["environments.py", "ms"])
+    monkeypatch.setattr(environments, "find_python", lambda version: sys.executable)
+    assert environments.main() == 1
+    said = capfd.readouterr()
+    assert (
+        said.err
+        == f"cannot make .venv/ms: {root / name}: there is none; mend that and start again\n"
+    )
+    assert said.out == ""
+
+
+def test_a_python_that_has_gone_is_one_sentence(root, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["environments.py", "ms"])
+    monkeypatch.setattr(environments, "find_python", lambda version: "/none/python")
+    assert environments.main() == 1
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 2  # what it makes, and what is wrong
+    assert "/none/python: No such file or directory" in lines[1]
 
 
 def test_an_environment_first_on_the_path_is_not_what_others_are_made_with(root, monkeypatch):
