@@ -25,6 +25,7 @@ def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from pix2pix import evaluation, serving
     from tf_runtime.device import choose
+    from tf_runtime.run import surroundings
 
     device = choose(config)
     if export.phase == "frozen_graph":
@@ -37,7 +38,7 @@ def main() -> int:
     else:
         jobs = evaluation.find_jobs(config)
         with serving.GraphTranslator(export.out_pb_path, device) as translate:
-            evaluation.evaluate(config, jobs, translate)
+            evaluation.evaluate(config, jobs, translate, surroundings(device))
     return 0
 
 

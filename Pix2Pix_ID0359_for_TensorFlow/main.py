@@ -23,13 +23,15 @@ def main() -> int:
     else:
         from pix2pix import evaluation, serving
         from tf_runtime.device import choose
+        from tf_runtime.run import surroundings
 
         checkpoint = serving.find_checkpoint(config)
         config = serving.trained_config(config, given, checkpoint)
         jobs = evaluation.find_jobs(config)
         print("%d pictures, checkpoint %s" % (len(jobs), checkpoint), flush=True)
-        with serving.CheckpointTranslator(config, checkpoint, choose(config)) as translate:
-            evaluation.evaluate(config, jobs, translate)
+        device = choose(config)
+        with serving.CheckpointTranslator(config, checkpoint, device) as translate:
+            evaluation.evaluate(config, jobs, translate, surroundings(device))
     return 0
 
 

@@ -23,7 +23,7 @@ from harness.images import ImageError, read_image
 POINTS = 2000  # a line is drawn with so many at the most
 PAIRS, PAIR_SIDE = 12, 512  # pairs of Sliders, and their longest side in pixels
 FRAMES, FRAME_SIDES = 24, (1200, 2400)  # steps of a Scrubber, and the most pixels of a picture
-_NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?( ?\S+)?|-?")
+_NUMBER = re.compile(r"[-+]?\.?\d[\d.,]*(e[-+]?\d+)?( ?\S+)?|-?")
 
 
 class Numbers(NamedTuple):
@@ -152,19 +152,14 @@ def render(title: str, subtitle: str, blocks: Sequence) -> str:
 
     blocks = [block for block in blocks if getattr(block, _CONTENT[type(block)])]
     has_curves = any(isinstance(block, Curves) for block in blocks)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(os.path.dirname(os.path.abspath(__file__))),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    words = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    words["loader"] = jinja2.FileSystemLoader(os.path.dirname(os.path.abspath(__file__)))
+    template = jinja2.Environment(undefined=jinja2.StrictUndefined, **words).get_template(
+        "page.html"
     )
-    return environment.get_template("page.html").render(
-        title=title,
-        subtitle=subtitle,
-        blocks=[dict(_prepare(block), place="part-%d" % n) for n, block in enumerate(blocks, 1)],
-        plotly=_plotly() if has_curves else "",
-    )
+    shown = [dict(_prepare(block), place="part-%d" % n) for n, block in enumerate(blocks, 1)]
+    plotly = _plotly() if has_curves else ""
+    return template.render(title=title, subtitle=subtitle, blocks=shown, plotly=plotly)
 
 
 def write(path: str, title: str, subtitle: str, blocks: Sequence) -> None:

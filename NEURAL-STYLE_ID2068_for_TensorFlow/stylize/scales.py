@@ -81,8 +81,10 @@ def _write_report(config, content, output, folder, measures) -> None:
     protocol = {"gram_distance": "mean over the style layers of |G - A| / |A|"}
     for name in progress.LOSSES:
         protocol[name] = "loss of the picture that was written, its weight included"
-    write_tested(folder, [Pair(os.path.basename(output), before, output)], measures, protocol)
-    report.write(folder, config)
+    around = read_json(os.path.join(folder, "config.json"))["surroundings"]
+    pairs = [Pair(os.path.basename(output), before, output)]
+    write_tested(folder, pairs, measures, protocol, around)
+    report.write(folder, config, again=True)  # the run itself wrote it without the picture
 
 
 def _earlier(config, folder) -> str:

@@ -102,9 +102,17 @@ def test_a_run_leaves_the_picture_and_what_it_was(finished):
     records = read_jsonl(str(folder / "log.jsonl"))
     assert [record["step"] for record in records] == [100, 200, 300]
     assert set(LOSSES) <= set(records[0])
+    assert _json(folder / "tested.json")["surroundings"] == training["surroundings"]
     metrics = _json(folder / "metrics.json")
     assert set(metrics) == {"gram_distance"}.union(LOSSES)
     assert metrics["total"] <= records[0]["total"]
+
+
+def test_the_last_line_names_the_report_once(finished):
+    folder, printed = finished
+    path = folder / "new" / "deep" / "out.png.run" / "report.html"
+    assert printed.splitlines()[-1] == "report: %s" % path
+    assert printed.count("report: ") == 1
 
 
 def test_a_run_prints_the_documented_lines(finished):
@@ -124,7 +132,7 @@ def test_a_run_prints_the_documented_lines(finished):
         rest = rest[6:]
     metrics = _json(folder / "new" / "deep" / "out.png.run" / "metrics.json")
     last = ["%13s: %g" % (name + " loss", metrics[name]) for name in LOSSES]
-    assert rest == ["the best picture has"] + last
+    assert rest[:-1] == ["the best picture has"] + last  # then the report
 
 
 def test_a_terminated_run_exits_0_and_goes_on_byte_for_byte(finished, tmp_path):

@@ -38,32 +38,17 @@ def write_results(
     for pattern, loss in module.LOSS_LISTS.items():
         lines = ["%.8f\n" % record[loss] for record in log if loss in record]
         write_text(os.path.join(case.output, pattern % name), "".join(lines))
-    step_seconds, rate = training.get("seconds_per_step"), training.get("images_per_second")
-    write_json(
-        os.path.join(case.output, "result.json"),
-        {
-            "case": name,
-            "model": os.path.basename(case.root),
-            "preset": case.preset,
-            "device": training.get("surroundings", {}).get("device", "none"),
-            "ranks": case.ranks,
-            "batch": case.config.batch_size,
-            "steps": training.get("steps", 0),
-            "images_per_second": rate,
-            "seconds_per_step": step_seconds,
-            "first_step_seconds": training.get("first_step_seconds"),
-            "losses": training.get("losses", {}),
-            "accuracy": accuracy,
-            "metrics": module.metrics(case) if evaluated else {},
-            "seed": case.config.seed,
-            "versions": _versions(training),
-            "start": start,
-            "duration_seconds": round(seconds["case"], 3),
-            "exit_status": status,
-            "stopped": status == 0 and not evaluated,
-            "command": case.command,
-        },
-    )
+    device = training.get("surroundings", {}).get("device", "none")
+    values = {"case": name, "model": os.path.basename(case.root), "preset": case.preset}
+    values.update(device=device, ranks=case.ranks, batch=case.config.batch_size)
+    values.update(steps=training.get("steps", 0))
+    speed = ("images_per_second", "seconds_per_step", "first_step_seconds")
+    values.update({key: training.get(key) for key in speed}, losses=training.get("losses", {}))
+    values.update(accuracy=accuracy, metrics=module.metrics(case) if evaluated else {})
+    values.update(seed=case.config.seed, versions=_versions(training), start=start)
+    values.update(duration_seconds=round(seconds["case"], 3), exit_status=status)
+    values.update(stopped=status == 0 and not evaluated, command=case.command)
+    write_json(os.path.join(case.output, "result.json"), values)
     lines = _case_lines(case, name, training, log, accuracy, module)
     lines["E2ETrainingTime"] = "%d" % round(seconds["training"])
     text = "".join("%s = %s\n" % item for item in lines.items())
@@ -121,9 +106,5 @@ def _number(value: Optional[float], form: str) -> str:
 
 
 def _versions(training):
-    surroundings = training.get("surroundings", {})
-    return {
-        key: str(surroundings[key])
-        for key in surroundings
-        if key not in ("device", "threads", "ranks", "data")
-    }
+    around, others = training.get("surroundings", {}), ("device", "threads", "ranks", "data")
+    return {key: str(value) for key, value in around.items() if key not in others}

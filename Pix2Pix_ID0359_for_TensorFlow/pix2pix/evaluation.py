@@ -62,8 +62,10 @@ def find_jobs(config) -> List[Job]:
     return [Job("test_%04d" % number, pair, True) for number, pair in enumerate(pairs, 1)]
 
 
-def evaluate(config, jobs: List[Job], translate: Translate) -> dict:
+def evaluate(config, jobs: List[Job], translate: Translate, around=None) -> dict:
     """Translates `jobs`, writes PNGs, index.html and metrics.json into config.test_dir, says so.
+
+    `around` are the surroundings that the report shows.
 
     Returns:
       {"pictures": n, and with targets "l1" (mean of |x - y| in [-1, 1]), "psnr" (dB) and "ssim",
@@ -94,14 +96,15 @@ def evaluate(config, jobs: List[Job], translate: Translate) -> dict:
         sets = [[os.path.join(f, job.name + ".png") for job in jobs] for f in folders]
         metrics["fid"] = fid.fid(*sets, config.inception, FID_PROTOCOL)
     write_json(os.path.join(config.test_dir, "metrics.json"), {"mean": metrics, "each": each})
-    _write_report(config, each, metrics)
+    around = dict(around or {}, data=data.fingerprint([job.pair for job in jobs]))
+    _write_report(config, each, metrics, around)
     index = os.path.join(config.test_dir, "index.html")
     write_text(index, page(rows, metrics))
     print("%s; see %s" % (describe(metrics), index), flush=True)
     return metrics
 
 
-def _write_report(config, each, metrics) -> None:
+def _write_report(config, each, metrics, around) -> None:
     folder, pairs = config.test_dir, []
     for score in each:
         name = score["picture"] + ".png"
@@ -113,7 +116,7 @@ def _write_report(config, each, metrics) -> None:
     protocol.update(psnr="dB, " + to_targets, ssim="Wang et al. 2004, " + to_targets)
     protocol["fid"] = "tools/fid, %s; outputs against targets" % FID_PROTOCOL
     protocol = {name: text for name, text in protocol.items() if name in metrics}
-    write_tested(folder, pairs, metrics, protocol)
+    write_tested(folder, pairs, metrics, protocol, around)
     report.write(folder, config)
 
 

@@ -81,6 +81,20 @@ def test_a_case_leaves_the_documented_files(finished):
     assert "Epoch: [ 0] [   3/   5]" in (out / "train_0.log").read_text()
 
 
+def test_the_test_phase_records_the_surroundings_that_the_training_had(finished):
+    folder, printed = finished
+    training, tested = (
+        json.load((folder / "out put" / name).open())
+        for name in ("ckpt/facades_1_256/training.json", "test/tested.json")
+    )
+    around, before = tested["surroundings"], training["surroundings"]
+    assert around.pop("data").startswith("2 pairs, ")
+    assert around == {name: before[name] for name in before if name != "data"}
+    assert not [word for word in tested["command"] if "report" in word]
+    assert printed.splitlines()[-1] == "report: %s" % (folder / "out put" / "report.html")
+    assert printed.count("report.html") == 1
+
+
 def test_the_test_page_is_self_contained(finished):
     page = (finished[0] / "out put" / "test" / "index.html").read_text()
     assert page.count("data:image/jpeg;base64,") == 2 * 3

@@ -124,14 +124,8 @@ def case_name(case: Case, bind_core: bool = False, suffix: str = "") -> str:
     """Returns the CaseName, such as Pix2Pix_ID0359_for_TensorFlow_bs1_1p_acc."""
     ending = "acc" if case.preset == "full" else "perf"
     bound = "_bindcore" if bind_core else ""
-    return "%s_bs%d_%dp%s_%s%s" % (
-        os.path.basename(case.root),
-        case.config.batch_size,
-        case.ranks,
-        suffix,
-        ending,
-        bound,
-    )
+    words = (os.path.basename(case.root), case.config.batch_size, case.ranks, suffix, ending)
+    return "%s_bs%d_%dp%s_%s%s" % (*words, bound)
 
 
 def move_earlier(output: str, names) -> None:
@@ -153,11 +147,10 @@ def move_earlier(output: str, names) -> None:
 
 def program(case: Case, words: List[str], conda_name: str) -> List[str]:
     """Returns the command that runs the folder's program `words` with this or a conda Python."""
-    command = [os.path.join(case.root, words[0])] + list(words[1:])
-    command.append("--report=False")  # the case writes one of all of them
-    if conda_name:
-        return ["conda", "run", "--no-capture-output", "-n", conda_name, "python3"] + command
-    return [sys.executable] + command
+    conda = ["conda", "run", "--no-capture-output", "-n", conda_name, "python3"]
+    python = conda if conda_name else [sys.executable]
+    path = os.path.join(case.root, words[0])
+    return ["env", report.IN_A_CASE + "=1"] + python + [path] + list(words[1:])
 
 
 def main(argv: List[str]) -> int:
@@ -211,8 +204,10 @@ def _run(case, options, module) -> int:
         move_earlier(case.output, names + list(module.OUTPUTS))
     run_folder = os.path.relpath(module.run_folder(case), case.output)
     tested = [os.path.relpath(path, case.output) for path in module.tested(case)]
-    started = {"model": os.path.basename(ROOT), "preset": case.preset, "command": case.command}
-    started.update(run_folder=run_folder, tested=tested)
+    script = os.path.join(case.root, case.command[1])
+    started = {"model": os.path.basename(ROOT), "preset": case.preset, "run_folder": run_folder}
+    started.update(tested=tested, command=["bash", script] + case.command[2:])
+    started.update(working_directory=os.getcwd())
     write_json(os.path.join(case.output, "case.json"), started)
     caught = []
     status = launch(command, logs, options.bind_core, is_started, caught)

@@ -224,21 +224,11 @@ class Loop:
         seconds = self._step_seconds[self._warm_up - 1 :] or self._step_seconds or None
         mean = float(np.mean(seconds)) if seconds else None
         duration = self.seconds()
-        write_json(
-            self._summary_path,
-            {
-                "steps": step,
-                "first_step": self.first_step,
-                "stopped": self.stopped,
-                "first_step_seconds": self._first_step_seconds,
-                "seconds_per_step": mean,
-                "images_per_second": self._pictures / mean if mean else None,
-                "share_of_time_waiting_for_data": round(waited / duration, 4),
-                "duration_seconds": duration,
-                "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-                "losses": self._losses,
-                "ranks": self.ranks,
-                "batch": self._pictures,
-                "surroundings": self.around,
-            },
-        )
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # MiB
+        values = {"steps": step, "first_step": self.first_step, "stopped": self.stopped}
+        values.update(first_step_seconds=self._first_step_seconds, seconds_per_step=mean)
+        values.update(images_per_second=self._pictures / mean if mean else None)
+        values.update(share_of_time_waiting_for_data=round(waited / duration, 4))
+        values.update(duration_seconds=duration, peak_memory_mb=peak, losses=self._losses)
+        values.update(ranks=self.ranks, batch=self._pictures, surroundings=self.around)
+        write_json(self._summary_path, values)

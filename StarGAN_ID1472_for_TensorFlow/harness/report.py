@@ -5,7 +5,8 @@
 
 `python -m harness.report RUN [RUN ...] [--output FILE]`. A RUN is the output folder of a case, of a
 training (with log.jsonl) or of a test phase (with tested.json). The page is one file that opens
-from disk; programs write it at their end unless they are told --report=False.
+from disk. Programs write it at their end unless they are told --report=False, or a case started
+them, as it says in the environment: the case writes one of all.
 """
 
 import argparse
@@ -21,25 +22,28 @@ from harness.runs import Run, number, read_run
 
 WAITING = 0.1  # a greater share of the time waiting for data is worth a warning
 SMOOTHING, LEAST_POINTS = 0.6, 50  # of the losses at first, where there are so many points
+IN_A_CASE = "STARTED_BY_A_CASE"  # in the environment of the programs that a case starts
+MAY_DIFFER = ("data", "precision", "ranks", "threads")  # between a training and its test
 FLAT, LEAST_FLAT = 1e-3, 20  # a loss that moved less than so much of itself, of so many records
 
 
-def write(folder: str, config=None) -> None:
-    """Writes FOLDER/report.html of the run in `folder`; prints why where it cannot.
+def write(folder: str, config=None, again: bool = False) -> None:
+    """Writes FOLDER/report.html of the run in `folder`; prints where it is, or why it is not.
 
     A report that fails is no reason for a training to fail: nothing is raised.
 
     Args:
       folder: as for `read_run`.
       config: the options; nothing is written if their `report` is False.
+      again: whether it was written before, so that where it is has been printed.
     """
-    if not getattr(config, "report", True):
+    if not getattr(config, "report", True) or os.environ.get(IN_A_CASE):
         return
+    path = os.path.join(os.path.abspath(folder), "report.html")
     try:
-        _write_page([read_run(folder)], os.path.join(folder, "report.html"))
-    except ImportError as error:
-        text = "no report.html: %s is not installed; pip install -r requirements.txt"
-        print(text % (error.name or error), flush=True)
+        _write_page([read_run(folder)], path)
+        if not again:
+            print("report: %s" % path, flush=True)
     except Exception as error:  # whatever it is
         print("no report.html: %s" % (str(error) or repr(error)), flush=True)
 
@@ -52,7 +56,11 @@ def _write_page(found: List[Run], path: str) -> None:
     else:
         run, content = found[0], blocks(found[0])
         title, parts = run.model.replace("_", " "), _subtitle(run)
-    pages.write(path, title, " \u00b7 ".join(parts), content)
+    try:
+        pages.write(path, title, " \u00b7 ".join(parts), content)
+    except ImportError as error:
+        text = "%s is not installed; pip install -r requirements.txt"
+        raise UserError(text % (error.name or error)) from error
 
 
 def _subtitle(run):
@@ -68,6 +76,7 @@ def blocks(run: Run) -> list:
     """Returns the blocks of one run's page; some may be empty."""
     metrics = [(m.name, number(m.value), m.protocol) for m in runs.metrics(run)]
     around = [(name, number(value)) for name, value in _surroundings(run).items()]
+    around += [("%s, %s" % one[:2], number(one[3])) for one in _unlike(run)]
     return [
         pages.Numbers("", _figures(run)),
         pages.Notes("Look at this first", warnings(run), "warning"),
@@ -85,18 +94,23 @@ def blocks(run: Run) -> list:
 def _figures(run):
     get, result = run.training.get, run.result
     best = runs.accuracy(run) or runs.metrics(run)[:3]
-    what = "training and tests" if "duration_seconds" in result else "of the training"
+    what = "of the training" if get("first_step", 1) == 1 else "from step %s on" % get("first_step")
+    what = "training and tests" if "duration_seconds" in result else what
     figures = [(m.name, number(m.value), m.protocol) for m in best] + [
         ("Images per second", number(get("images_per_second"), 3), "mean of the training"),
         ("Seconds per step", number(get("seconds_per_step"), 3), "without the first steps"),
-        ("Steps", number(get("steps", run.last_step or None)), ""),
-        ("Peak memory", "%.2f GB" % (get("peak_memory_mb", 0) / 1024), "of the process"),
+        (
+            "Steps",
+            number(get("steps", run.last_step or None)),
+            "" if get("steps") else "in its log",
+        ),
+        ("Peak memory", "%.2f GiB" % (get("peak_memory_mb", 0) / 1024), "of the process"),
         ("Duration", _duration(result.get("duration_seconds", get("duration_seconds", 0))), what),
     ]
     for name, (_, values) in run.lines.items():
         if runs.kind(name) == "rate" and len(set(values)) == 1:
             figures.append((name.replace("_", " ").capitalize(), number(values[0]), "constant"))
-    return [figure for figure in figures if figure[1] not in ("-", "0.00 GB", "0 s")]
+    return [figure for figure in figures if figure[1] not in ("-", "0.00 GiB", "0 s")]
 
 
 def _duration(seconds):
@@ -109,7 +123,7 @@ def _duration(seconds):
 
 def warnings(run: Run) -> List[str]:
     """Returns one sentence for each thing about a run that its owner should know."""
-    found, training = [], run.training
+    found, training = list(run.damaged), run.training
     if run.result.get("exit_status"):
         found.append("The case failed with exit status %s." % run.result["exit_status"])
     if training.get("stopped"):
@@ -131,7 +145,9 @@ def warnings(run: Run) -> List[str]:
             found.append(text % (name, number(values[0]), number(values[-1])))
         elif runs.kind(name) == "loss" and weights.get(name, 1) and _is_flat(values):
             found.append("%s has not moved since step %d." % (name, steps[len(steps) // 2]))
-    return found + _deviations(run)
+    text = "%s was %s in the training and %s in the test phase %s."
+    unlike = [one for one in _unlike(run) if one[0] not in MAY_DIFFER]
+    return found + [text % (name, was, value, place) for name, place, was, value in unlike]
 
 
 def _is_flat(values):
@@ -139,14 +155,13 @@ def _is_flat(values):
     return len(values) >= LEAST_FLAT and max(late) - min(late) <= FLAT * max(map(abs, late))
 
 
-def _deviations(run):
-    """Returns where training and tests did not run in the same surroundings, but for the data."""
+def _unlike(run):
+    """Returns (name, test phase, training's, test's) of surroundings that were not the same."""
     found, first = [], run.training.get("surroundings") or run.config.get("surroundings", {})
     for tested in run.tested:
-        around = tested.get("surroundings", {})
-        for name in [n for n in first if n != "data" and around.get(n, first[n]) != first[n]]:
-            words = (name, first[name], around[name], os.path.basename(tested["folder"]))
-            found.append("%s was %s in the training and %s in the test phase %s." % words)
+        around, place = tested.get("surroundings", {}), os.path.basename(tested["folder"])
+        names = [name for name in first if around.get(name, first[name]) != first[name]]
+        found += [(name, place, first[name], around[name]) for name in names]
     return found
 
 
@@ -155,7 +170,7 @@ def _pairs(run):
     for tested in run.tested:
         for pair in tested.get("pairs", []):
             paths = [pair.get(name) for name in ("before", "after", "target")]
-            joined = [os.path.join(tested["folder"], path) if path else "" for path in paths]
+            joined = [os.path.join(tested["folder"], str(path)) if path else "" for path in paths]
             found.append((pair.get("title", ""), *joined))
     return found
 
@@ -173,7 +188,7 @@ def _curves(run):
     return [
         pages.Curves("Losses", "step", kinds["loss"], log=log, smoothing=smoothing),
         pages.Curves("Throughput", "step", kinds["speed"], y="images per second", small=True),
-        pages.Curves("Memory", "step", kinds["memory"], y="MB", small=True),
+        pages.Curves("Memory", "step", kinds["memory"], y="MiB", small=True),
         pages.Curves("Learning rate", "step", kinds["rate"], small=True),
         pages.Curves("Loss scale", "step", kinds["scale"], small=True),
     ]
@@ -187,7 +202,9 @@ def _weights(run):
         terms[name] = run.lines[name][1][-1] * (1 if is_weighted else weights[name])
     total = sum(map(abs, terms.values()))
     for name, term in terms.items():
-        value = term / weights[name] if weights[name] else 0.0
+        value = run.lines[name][1][-1]
+        if is_weighted:
+            value = term / weights[name] if weights[name] else None
         share = "%.1f %%" % (100 * abs(term) / total) if total else "-"
         rows.append((name, number(weights[name]), number(value), number(term), share))
     columns = ("Loss", "Weight", "Last value", "Weight \u00d7 value", "Share")
@@ -197,6 +214,7 @@ def _weights(run):
 
 def _settings(run):
     options, defaults = run.config.get("options", {}), run.config.get("defaults", {})
+    options = {name: value for name, value in options.items() if name != "report"}
     changed = [name for name in options if name in defaults and options[name] != defaults[name]]
     rows = [(name, number(options[name]), number(defaults[name])) for name in changed]
     every = [(name, number(value)) for name, value in sorted(options.items())]
@@ -208,7 +226,7 @@ def _settings(run):
 
 def _surroundings(run):
     around = {}
-    for part in [run.config, run.training] + run.tested:
+    for part in run.tested + [run.config, run.training]:  # the training's if they are not alike
         around.update(part.get("surroundings", {}))
     around.update(run.result.get("versions", {}))
     names = [name for name in ("batch", "ranks", "seed", "start") if name in run.result]
@@ -216,37 +234,42 @@ def _surroundings(run):
 
 
 def _commands(run):
-    again = [("Run the case again, in the model's folder", run.case.get("command"))]
-    again.append(("Train again", run.config.get("command")))
-    again += [("Test again", tested.get("command")) for tested in run.tested]
-    found = [(label, words) for label, words in again if words]
-    started = run.case.get("command") or run.config.get("command")
-    if started and run.config and run.training.get("stopped", True):
+    started = run.case if run.case.get("command") else run.config
+    label = "Run the case again" if run.case.get("command") else "How it was trained"
+    found = [(label, started, [])]
+    found += [("Test again", tested, []) for tested in run.tested]
+    if run.config and run.training.get("stopped", True):
         option = "continue_train" if run.case else run.config.get("resume_option", "continue_train")
-        found.append(("Go on where it stopped", started + ["--" + option]))
-    return [(label, " ".join(shlex.quote(str(word)) for word in words)) for label, words in found]
+        found.append(("Go on where it stopped", started, ["--" + option]))
+    return [(label, _command(one, more)) for label, one, more in found if one.get("command")]
+
+
+def _command(started, more) -> str:
+    """Returns the line that does in any folder what `started` says was done, with `more` words."""
+    words = " ".join(shlex.quote(str(word)) for word in started["command"] + more)
+    place = started.get("working_directory")
+    return "cd %s && %s" % (shlex.quote(place), words) if place else words
 
 
 def main(argv: List[str]) -> int:
     """Writes the page of the given runs and says where it is."""
     parser = argparse.ArgumentParser(prog="harness.report", description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the output folder of a run")
-    parser.add_argument("--output", default="", help="the page (default RUN/report.html)")
+    text = "the page (default RUN/report.html; of several runs ./comparison.html)"
+    parser.add_argument("--output", default="", help=text)
     args = parser.parse_args(argv)
     folders = [os.path.realpath(folder) for folder in args.runs]
     for folder in folders:
         if folders.count(folder) > 1:
             raise UserError("%s is given twice; give each run once" % folder)
     found = [read_run(folder) for folder in args.runs]
-    path = args.output or os.path.join(args.runs[0] if len(found) == 1 else ".", "report.html")
-    try:
-        _write_page(found, path)
-    except ImportError as error:
-        text = "%s is not installed; pip install -r requirements.txt"
-        raise UserError(text % (error.name or error)) from error
-    print("see %s" % path, flush=True)
+    place = "comparison.html" if found[1:] else os.path.join(args.runs[0], "report.html")
+    path = os.path.abspath(args.output or place)
+    _write_page(found, path)
+    print("report: %s" % path, flush=True)
     return 0
 
 
 if __name__ == "__main__":
+    sys.argv[0] = "harness.report"  # how its errors begin
     run_program(lambda: main(sys.argv[1:]))

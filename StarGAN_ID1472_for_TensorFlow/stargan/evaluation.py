@@ -16,7 +16,7 @@ from tqdm import tqdm
 from harness import fid, report
 from harness.errors import UserError
 from harness.files import write_json, write_text
-from harness.gallery import Pair, write_tested
+from harness.gallery import Pair, fingerprint, write_tested
 from harness.images import grid, list_images, write_image
 from stargan import data, measures
 from stargan.classifier import Classifier
@@ -26,6 +26,7 @@ from stargan.page import describe, page
 from stargan.serving import Translate
 from stargan.targets import Target, default_targets, labels_for, parse_targets
 from tf_runtime import device as devices
+from tf_runtime.run import surroundings
 
 PAGE_ROWS = 100  # index.html and report.html show so many pictures at the most
 PROTOCOLS = {
@@ -156,19 +157,21 @@ def test(config, sources, trained: str, translator, folder: str) -> dict:
         if config.classifier:
             judge = stack.enter_context(Classifier(config.classifier, device.threads))
         translate = stack.enter_context(translator(config, sources, trained, device))
-        return evaluate(config, jobs, sources, translate, folder, judge)
+        words = (config, jobs, sources, translate, folder, judge, surroundings(device))
+        return evaluate(*words)
 
 
-def evaluate(config, jobs, sources, translate: Translate, folder: str, judge=None) -> dict:
+def evaluate(config, jobs, sources, translate, folder, judge=None, around=None) -> dict:
     """Translates `jobs`, writes pictures, index.html and metrics.json into `folder`, says so.
 
     Args:
       config: the options.
       jobs: from `find_jobs`.
       sources: the data sets of the training.
-      translate: from a translator.
+      translate: from a translator, a `serving.Translate`.
       folder: for the outputs.
       judge: an open `classifier.Classifier` of the first data set, or None.
+      around: the surroundings that the report shows.
 
     Returns:
       {"pictures": n, and where it can be measured "reconstruction_l1" (mean |x - G(G(x, c'), c)| in
@@ -209,11 +212,11 @@ def evaluate(config, jobs, sources, translate: Translate, folder: str, judge=Non
     write_json(os.path.join(folder, "metrics.json"), {"mean": metrics, "targets": each, **judged})
     write_text(os.path.join(folder, "index.html"), page(rows, each, metrics, judged))
     protocol = {name: text for name, text in PROTOCOLS.items() if name in metrics}
-    write_tested(folder, outputs.pairs, metrics, protocol)
+    around = dict(around or {}, data=fingerprint([path for job in jobs for path in job.paths]))
+    write_tested(folder, outputs.pairs, metrics, protocol, around)
     report.write(folder, config)
-    print(
-        "Saved testing files.\n%s; see %s" % (describe(metrics), os.path.join(folder, "index.html"))
-    )
+    index = os.path.join(folder, "index.html")
+    print("Saved testing files.\n%s; see %s" % (describe(metrics), index))
     return metrics
 
 

@@ -257,6 +257,8 @@ def test_the_scripts_train_and_test_from_any_directory(finished, tmp_path):
     expected = ["generate1", "generate2", "generate3", "index.html", "metrics.json"]
     expected += ["report.html", "src", "tested.json"]
     assert sorted(os.listdir(str(results))) == expected
+    around = _json(results / "tested.json")["surroundings"]
+    assert (around["device"], around["data"].split(",")[0]) == ("cpu", "2 pictures")
     for name in ("src", "generate1", "generate3"):
         assert sorted(os.listdir(str(results / name))) == ["1-images.jpg", "2-images.jpg"]
         assert read_image(str(results / name / "1-images.jpg")).shape == (64, 64, 3)

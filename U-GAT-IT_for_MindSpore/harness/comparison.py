@@ -13,7 +13,7 @@ from harness.runs import Run, number
 WIDE = 20  # losses that differ by more than so many times are shown on a logarithmic scale
 MANY = 20  # settings that differ are folded where there are more
 _SPEED = {"images_per_second": "images per second", "seconds_per_step": "seconds per step"}
-_SPEED.update(first_step_seconds="seconds of the first step", peak_memory_mb="peak memory, MB")
+_SPEED.update(first_step_seconds="seconds of the first step", peak_memory_mb="peak memory, MiB")
 _SPEED.update(duration_seconds="seconds of the training", steps="steps")
 
 
@@ -38,14 +38,18 @@ def blocks(found: List[Run]) -> list:
     rows, notes = _metrics(found)
     columns = [""] + labels
     content = [pages.Table("Metrics", columns, rows)]
+    notes += [sentence for run in found for sentence in run.damaged]
     content.append(pages.Notes("What cannot be compared", notes, "warning"))
     content.append(pages.Table("Speed and size", columns, _speed(found)))
     lines = [run.lines for run in found]
     for name in dict.fromkeys(name for each in lines for name in each):
-        if sum(name in each for each in lines) > 1:
-            chosen = {label: each.get(name, ([], [])) for label, each in zip(labels, lines)}
-            smoothing = 0.6 if runs.kind(name) == "loss" else 0.0
-            content.append(pages.Curves(name, "step", chosen, smoothing=smoothing, small=True))
+        chosen = {label: each.get(name, ([], [])) for label, each in zip(labels, lines)}
+        is_constant = len({value for _, values in chosen.values() for value in values}) == 1
+        if sum(name in each for each in lines) > 1 and not is_constant:
+            kind = runs.kind(name)
+            words = {"smoothing": 0.6 if kind == "loss" else 0.0, "small": True}
+            words["y"] = "MiB" if kind == "memory" else ""
+            content.append(pages.Curves(name, "step", chosen, **words))
     content.append(_samples(found, labels))
     settings = _settings(found)
     folded = len(settings) > MANY
@@ -54,18 +58,19 @@ def blocks(found: List[Run]) -> list:
 
 
 def _metrics(found):
-    """Returns (rows, notes): a row for each metric and protocol, a note where they are unlike."""
-    measured = [{(m.name, m.protocol): m.value for m in runs.metrics(run)} for run in found]
+    """Returns (rows, notes): a row for each metric measured alike, a note where there are more."""
+    measured = [{(m.name, m.protocol, m.data): m.value for m in runs.metrics(run)} for run in found]
     rows, notes = [], []
     keys = dict.fromkeys(key for each in measured for key in each)
-    for name in dict.fromkeys(name for name, _ in keys):
-        protocols = [protocol for other, protocol in keys if other == name]
-        for protocol in protocols:
-            label = name + " (%s)" % (protocol or "protocol not stated")
-            rows.append([label] + [number(each.get((name, protocol))) for each in measured])
-        if len(protocols) > 1:
-            text = "%s was measured in %d ways; its values are in rows of their own: only those of "
-            notes.append((text + "one row may be compared.") % (name, len(protocols)))
+    for name in dict.fromkeys(key[0] for key in keys):
+        ways = [key for key in keys if key[0] == name]
+        for key in ways:
+            how = (key[1] or "protocol not stated") + ("; data: " + key[2] if key[2] else "")
+            label = "%s (%s)" % (name, how)
+            rows.append([label] + [number(each.get(key)) for each in measured])
+        if len(ways) > 1:
+            text = "%s was measured in %d ways or with other data; its values are in rows of their "
+            notes.append((text + "own: only those of one row may be compared.") % (name, len(ways)))
     return rows, notes
 
 

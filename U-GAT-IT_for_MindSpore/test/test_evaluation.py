@@ -209,6 +209,8 @@ def test_eval_translates_both_ways_and_measures(trained, tmp_path):
     pictures = ["%s_%d.png" % (kind, i) for kind in ("A", "A2B", "B", "B2A") for i in (1, 2)]
     rest = ["heat", "index.html", "metrics.json", "notes.png", "report.html", "tested.json"]
     assert listing(folder) == sorted(pictures + rest)
+    around = read_json(str(folder / "tested.json"))["surroundings"]
+    assert (around["device"], around["data"].split(",")[0]) == ("cpu", "4 pictures")
     assert listing(folder / "heat") == ["A2B_1.png", "A2B_2.png", "B2A_1.png", "B2A_2.png"]
     domains, metrics = data.find_domains(trained), read_json(str(folder / "metrics.json"))
     generators = {n: Translator(trained, n, find_weights(trained, n)) for n in ("genA2B", "genB2A")}

@@ -20,11 +20,12 @@ from tqdm import tqdm
 from harness import fid, report
 from harness.errors import UserError
 from harness.files import write_json, write_text
-from harness.gallery import Pair, write_tested
+from harness.gallery import Pair, fingerprint, write_tested
 from harness.images import list_images, write_image
 from ugatit import data, measures
 from ugatit.device import connect
 from ugatit.pictures import to_uint8
+from ugatit.run import surroundings
 from ugatit.samples import heat_map
 from ugatit.serving import Translator, find_weights
 
@@ -75,14 +76,16 @@ def evaluate(config) -> int:
         metrics = measure(config, rows, folder)
         write_json(os.path.join(folder, "metrics.json"), metrics)
     write_text(os.path.join(folder, "index.html"), page(rows, own))
-    _write_report(config, rows, {} if own else metrics, folder)
+    paths = [row.item.path for each in rows.values() for row in each]
+    around = surroundings(place, fingerprint(paths))
+    _write_report(config, rows, {} if own else metrics, folder, around)
     if left_out:
         print("%d pictures were left out, see above" % left_out, flush=True)
     print("see %s\n [*] Testing finished!" % os.path.join(folder, "index.html"), flush=True)
     return 1 if left_out else 0
 
 
-def _write_report(config, rows, metrics, folder) -> None:
+def _write_report(config, rows, metrics, folder, around) -> None:
     pairs = []
     for name, each in rows.items():
         for item in (row.item for row in each):
@@ -94,7 +97,7 @@ def _write_report(config, rows, metrics, folder) -> None:
         known = {key: value for key, value in found.items() if value is not None}
         values.update(("%s %s" % (name, key), value) for key, value in known.items())
     protocols = {key: texts.get(key.split()[1], protocol) for key in values}
-    write_tested(folder, pairs, values, protocols)
+    write_tested(folder, pairs, values, protocols, around)
     report.write(folder, config)
 
 

@@ -6,7 +6,8 @@
 import json
 import os
 import sys
-from typing import Dict, List, NamedTuple, Optional
+import zlib
+from typing import Dict, List, NamedTuple
 
 from harness.files import write_json
 from harness.settings import MODEL
@@ -38,10 +39,7 @@ def add_samples(folder: str, step: int, paths: List[str]) -> None:
 
 
 def write_tested(
-    folder: str,
-    pairs: List[Pair],
-    metrics: Dict[str, float],
-    protocol: Optional[Dict[str, str]] = None,
+    folder: str, pairs: List[Pair], metrics: Dict[str, float], protocol=None, around=None
 ) -> None:
     """Writes FOLDER/tested.json: what a test phase made, and how good it is.
 
@@ -49,7 +47,8 @@ def write_tested(
       folder: of the test phase.
       pairs: some of its pictures, or all.
       metrics: {name: value}, means over all of them.
-      protocol: {name: how it was measured}.
+      protocol: {name: how it was measured}, or None.
+      around: the surroundings, as a training records them, "data" for what was tested; or None.
     """
     pictures = []
     for pair in pairs:
@@ -57,8 +56,16 @@ def write_tested(
         pictures.append({name: _relative(path, folder) for name, path in places.items()})
         pictures[-1]["title"] = pair.title
     words = {"model": MODEL, "command": ["python3"] + sys.argv, "pairs": pictures}
-    words.update(metrics=metrics, protocol=protocol or {})
+    words.update(metrics=metrics, protocol=protocol or {}, surroundings=around or {})
+    words["working_directory"] = os.getcwd()
     write_json(os.path.join(folder, TESTED), words)
+
+
+def fingerprint(paths: List[str]) -> str:
+    """Returns a short text that changes with the number, names and sizes of the pictures."""
+    lines = ["%s %d" % (os.path.basename(path), os.path.getsize(path)) for path in paths]
+    value = zlib.crc32("\n".join(lines).encode("utf-8", "surrogateescape"))
+    return "%d pictures, %08x" % (len(paths), value)
 
 
 def _relative(path, folder) -> str:

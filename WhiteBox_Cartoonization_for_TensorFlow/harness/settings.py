@@ -83,5 +83,6 @@ def describe(config) -> dict:
         "loss_weights": getattr(config, "loss_weights", {}),  # {name in log.jsonl: weight}
         "losses_are_weighted": getattr(config, "losses_are_weighted", False),  # those in log.jsonl
         "command": ["python3"] + sys.argv,
+        "working_directory": os.getcwd(),
         "resume_option": "resume" if hasattr(config, "resume") else "continue_train",
     }

@@ -93,6 +93,9 @@ def test_flatter_pictures_vary_less_and_what_is_printed_is_written(options, tmp_
     printed = capsys.readouterr().out
     written = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert written == flat
+    around = json.loads((tmp_path / "out" / "tested.json").read_text())["surroundings"]
+    assert (around["device"], around["precision"], around["ranks"]) == ("cpu", "float32", 1)
+    assert around["data"].startswith("12 pictures, ")
     counts = {"pictures": 5, "photos": 6, "cartoons": 6}
     assert {name: flat.pop(name) for name in counts} == counts
     assert flat.pop("total_variation_ratio") < 0.6
@@ -162,7 +165,9 @@ def test_fid_is_that_of_the_repositorys_tool(options, tmp_path, monkeypatch, cap
     config = options(results, "--inception=%s" % (tmp_path / "i n.npz"))
     found = evaluation.evaluate(config)
     assert (found["fid_photo"], found["fid_cartoon"]) == (1.5, 2.5)
-    assert capsys.readouterr().out.endswith("\nFID:  1.5000\nFID:  2.5000\n")
+    path = os.path.join(config.output_path, "report.html")
+    said = "\nFID:  1.5000\nFID:  2.5000\nreport: %s\n" % path
+    assert capsys.readouterr().out.endswith(said)
     calls = [json.loads(line) for line in (tmp_path / "calls").open()]
     folders = [
         os.path.join(config.data_path, "dataset", "scenery_" + k) for k in ("photo", "cartoon")

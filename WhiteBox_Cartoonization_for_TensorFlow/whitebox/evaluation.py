@@ -13,6 +13,7 @@ from harness.files import write_json
 from harness.gallery import Pair, write_tested
 from harness.images import list_images, read_image
 from tf_runtime import device as devices
+from tf_runtime.run import surroundings
 from whitebox import data
 from whitebox.config import FID_PROTOCOL
 from whitebox.vgg import Vgg
@@ -40,11 +41,11 @@ def evaluate(config) -> Dict[str, float]:
         fid.check(config.inception, len(results), len(domain.photos), len(domain.cartoons))
     else:
         layers = read_vgg(config.vgg or find_vgg(data.find_root(config)))
-    device = devices.choose(config)
     metrics = {"pictures": float(len(results)), "photos": float(len(domain.photos))}
     metrics["cartoons"] = float(len(domain.cartoons))
     words = (len(results), config.results, len(domain.photos), len(domain.cartoons), domain.subject)
     print("%d pictures of %s, %d photos and %d cartoons (%s)" % words, flush=True)
+    device = devices.choose(config)
     ratio = metrics["total_variation_ratio"] = _variation(results) / _variation(domain.photos)
     print("total variation over that of the photos: %.4f" % ratio, flush=True)
     if config.inception:

@@ -92,7 +92,8 @@ def make_test(folder, seed=0, names=("1.jpg", "2.jpg"), **more):
             draw(os.path.join(folder, name), rng)
         pairs.append(dict(pair, title=title))
     values = {"pairs": pairs, "metrics": {"fid": 12.5}, "protocol": {"fid": "clean, 8 pictures"}}
-    values.update(command=["python3", "main.py", "--phase=test"], surroundings={"device": "cpu"})
+    around = {"device": "cpu", "data": "2 pictures, 0a0b0c0d"}
+    values.update(command=["python3", "main.py", "--phase=test"], surroundings=around)
     write_json(os.path.join(folder, "tested.json"), dict(values, **more))
     return folder
 
@@ -102,7 +103,8 @@ def make_case(folder, **result):
     folder = str(folder)
     make_run(os.path.join(folder, "ckpt", "run"))
     make_test(os.path.join(folder, "test"))
-    case = {"model": "Some_Model", "preset": "full", "command": ["bash", "test/full.sh"]}
+    case = {"model": "Some_Model", "preset": "full", "working_directory": "/my data"}
+    case["command"] = ["bash", "/models/test/full.sh", "--name=two words"]
     write_json(
         os.path.join(folder, "case.json"), dict(case, run_folder="ckpt/run", tested=["test"])
     )

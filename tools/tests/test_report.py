@@ -3,12 +3,13 @@
 
 import json
 import os
+import subprocess
 import sys
 import types
 
 import numpy as np
 import pytest
-from made_runs import change, make_case, make_run, make_test, page_of, write_lines
+from made_runs import Page, change, make_case, make_run, make_test, page_of, write_lines
 
 from harness import report, runs
 from harness.errors import UserError
@@ -25,15 +26,16 @@ def test_the_page_of_a_case_shows_what_training_and_test_left(tmp_path):
         "FID 12.5 clean, 8 pictures",
         "Images per second 5.25",
         "Steps 600",
-        "Peak memory 2.00 GB",
+        "Peak memory 2.00 GiB",
         "Duration 1 h 02 min",
         "Learning rate 0.0002 constant",
         "batch 4 1 ",
-        "bash test/full.sh",
-        "python3 main.py --phase=train '--name=two words'",
-        "python3 main.py --phase=test",
+        "Run the case again cd '/my data' && bash /models/test/full.sh '--name=two words' Copy",
+        "Test again python3 main.py --phase=test Copy",
+        "2026-01-02T03:04:05+00:00 data, test 2 pictures, 0a0b0c0d",
     ):
         assert words in page.text
+    assert "--phase=train" not in page.text  # the case starts it
     assert "Look at this first" not in page.text
     assert "Go on where" not in page.text
     pictures = [attrs["src"] for tag, attrs in page.tags if tag == "img"]
@@ -88,7 +90,7 @@ def test_names_cannot_become_part_of_the_page(tmp_path, key):
     elif key == "option":
         change(config, options={HOSTILE: HOSTILE, "batch": 4}, defaults={"batch": 1})
     else:
-        change(config, command=["echo", HOSTILE])
+        change(str(tmp_path / "case.json"), command=["echo", HOSTILE])
     page = page_of(tmp_path)
     assert [tag for tag, _ in page.tags].count("script") == tags.count("script")
     assert "alert(1)" in page.text
@@ -139,38 +141,62 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_counted(tmp_path, missing
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
+    ("name", "text", "what"),
     [
-        ("config.json", "{"),
-        ("config.json", "[1]"),
-        ("training.json", '{"losses": 3}'),
-        ("training.json", '{"seconds_per_step": "1"}'),
-        ("log.jsonl", "{\n"),
-        ("log.jsonl", '{"loss": 1}\n'),
-        ("log.jsonl", '{"step": 1, "loss": null}\n'),
-        ("samples.jsonl", "[]\n"),
-        ("samples.jsonl", '{"step": 1, "picture": [2]}\n'),
-        ("tested.json", '{"pairs": {}}'),
-        ("tested.json", '{"pairs": [["a.png", "b.png"]]}'),
-        ("case.json", "\x00"),
+        ("config.json", "{", "Expecting property name"),
+        ("config.json", "[1]", "it must hold an object"),
+        ("config.json", '{"loss_weights": {"d_loss": "0.5"}}', "loss_weights is {'d_loss': '0.5'}"),
+        ("training.json", '{"losses": 3}', "losses is 3"),
+        ("training.json", '{"seconds_per_step": "1"}', "seconds_per_step is '1'"),
+        ("log.jsonl", '{"step": 1, "a": 2}\n{\n', "line 2 is '{'"),
+        ("log.jsonl", '{"loss": 1}\n[\n', "line 1 is '{\"loss\": 1}' and 1 more"),
+        ("log.jsonl", '{"step": 1, "a": 2}\n\n{"step": 1, "loss": null}\n', "line 2 is ''"),
+        ("log.jsonl", '{"step": 1.5, "loss": 2}\n', "line 1 is "),
+        ("samples.jsonl", "[]\n", "line 1 is '[]'"),
+        ("samples.jsonl", '{"step": 1, "picture": [2]}\n', "line 1 is "),
+        ("tested.json", '{"pairs": {}}', "pairs is {}"),
+        ("tested.json", '{"pairs": [["a.png", "b.png"]]}', "pairs is [['a.png', 'b.png']]"),
+        ("case.json", "\x00", "Expecting value"),
+        ("case.json", '{"tested": [1]}', "tested is [1]"),
     ],
 )
-def test_a_damaged_file_is_one_sentence_and_no_end_of_a_training(tmp_path, capsys, name, text):
-    folder = make_run(tmp_path)
-    page_of(folder)
-    with open(os.path.join(folder, "report.html"), encoding="utf-8") as file:
-        before = file.read()
+def test_a_damaged_file_is_a_warning_beside_what_is_sound(tmp_path, capsys, name, text, what):
+    folder = make_test(make_run(tmp_path))
     with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
         file.write(text)
-    with pytest.raises(UserError, match=name.replace(".", r"\.") + " is damaged"):
-        report.main([folder])
-    capsys.readouterr()
-    report.write(folder)
+    assert report.main([folder]) == 0
+    page = Page(os.path.join(folder, "report.html"))
+    assert os.path.join(folder, name) + " is damaged: " + what in page.text
+    told = [one for one in report.warnings(runs.read_run(folder)) if " is damaged: " in one]
+    assert len(told) == 1
+    assert told[0].endswith("; mend or remove it")
+    assert "Metrics" in page.text or name == "tested.json"
+    assert "images_per_second" in page.source or name == "log.jsonl"
+
+
+def test_a_folder_with_nothing_but_a_damaged_file_gets_no_page(tmp_path, capsys):
+    (tmp_path / "tested.json").write_text("{")
+    with pytest.raises(UserError, match=r"tested\.json is damaged"):
+        report.main([str(tmp_path)])
+    report.write(str(tmp_path))
     said = capsys.readouterr().out
     assert said.startswith("no report.html: ")
     assert len(said.splitlines()) == 1
-    with open(os.path.join(folder, "report.html"), encoding="utf-8") as file:
-        assert file.read() == before
+    assert os.listdir(str(tmp_path)) == ["tested.json"]
+
+
+def test_a_half_written_last_line_of_a_log_is_no_damage(tmp_path):
+    folder = make_run(tmp_path)
+    with open(os.path.join(folder, "log.jsonl"), "a", encoding="utf-8") as file:
+        file.write('{"step": 610, "d_lo')
+    run = runs.read_run(folder)
+    assert (run.damaged, run.last_step) == ([], 600)
+
+
+def test_a_pair_that_names_no_file_is_left_out(tmp_path):
+    pairs = [{"before": 3, "after": "after_0.png", "title": ["x"]}]
+    page = page_of(make_test(tmp_path, pairs=pairs))
+    assert "1 pairs have pictures that are missing or damaged." in page.text
 
 
 def test_a_folder_that_holds_no_run_is_refused(tmp_path):
@@ -190,12 +216,53 @@ def test_a_folder_that_holds_no_run_is_refused(tmp_path):
     assert list(tmp_path.rglob("report.html")) == []
 
 
-def test_report_false_writes_nothing(tmp_path):
+def test_a_report_is_named_when_it_is_written_and_only_then(tmp_path, capsys, monkeypatch):
     folder = make_run(tmp_path)
+    page, yes = os.path.join(folder, "report.html"), types.SimpleNamespace(report=True)
     report.write(folder, types.SimpleNamespace(report=False))
-    assert not os.path.exists(os.path.join(folder, "report.html"))
-    report.write(folder, types.SimpleNamespace(report=True))
-    assert os.path.exists(os.path.join(folder, "report.html"))
+    with monkeypatch.context() as patch:
+        patch.setenv(report.IN_A_CASE, "1")
+        report.write(folder, yes)
+    assert (os.path.exists(page), capsys.readouterr().out) == (False, "")
+    monkeypatch.chdir(str(tmp_path.parent))
+    report.write(tmp_path.name, yes)
+    assert (os.path.exists(page), capsys.readouterr().out) == (True, "report: %s\n" % page)
+    report.write(folder, yes, again=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_mistake_begins_as_the_help_names_the_program(tmp_path):
+    environment = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(report.__file__)))
+    command = [sys.executable, "-m", "harness.report", str(tmp_path / "nowhere")]
+    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    said = done.stderr.decode()
+    assert said.startswith("harness.report: error: there is no folder %s; " % command[-1])
+    assert len(said.splitlines()) == 1
+
+
+def test_the_settings_that_differ_do_not_count_the_report(tmp_path):
+    options = {"batch": 4, "report": False}
+    text = page_of(make_run(tmp_path, options=options, defaults={"batch": 1, "report": True})).text
+    assert "batch 4 1 " in text.partition("Settings that differ")[2]
+    assert "report False" not in text
+
+
+def test_a_training_shows_where_and_how_it_was_started(tmp_path):
+    folder = make_run(tmp_path, working_directory="/a/it's here")
+    change(os.path.join(folder, "training.json"), first_step=51)
+    text = page_of(folder).text
+    words = """cd '/a/it'"'"'s here' && python3 main.py --phase=train '--name=two words' Copy"""
+    assert "How it was trained " + words in text
+    assert "from step 51 on" in text
+
+
+def test_a_weight_of_zero_hides_a_loss_only_where_the_log_has_it_multiplied(tmp_path):
+    folder = make_run(tmp_path, loss_weights={"d_loss": 1.0, "g_l1": 0.0})
+    write_lines(os.path.join(folder, "log.jsonl"), [{"step": 7, "d_loss": 4.0, "g_l1": 6.0}])
+    assert "g_l1 0 6 0 0.0 %" in page_of(folder).text
+    change(os.path.join(folder, "config.json"), losses_are_weighted=True)
+    assert "g_l1 0 - 6 60.0 %" in page_of(folder).text
 
 
 @pytest.mark.parametrize("package", ["jinja2", "plotly.offline"])
@@ -253,9 +320,16 @@ def test_what_the_log_tells_is_warned_of(tmp_path):
 
 def test_a_failed_case_and_other_surroundings_are_warned_of(tmp_path):
     folder = make_case(tmp_path, exit_status=3)
-    around = {"device": "gpu", "data": "other"}
+    around = {"device": "gpu", "data": "other", "threads": 3}
+    for name in ("training.json", "config.json"):
+        before = {"device": "cpu", "data": "8 pictures", "threads": 8}
+        change(os.path.join(folder, "ckpt", "run", name), surroundings=before)
     change(os.path.join(folder, "test", "tested.json"), surroundings=around)
     assert report.warnings(runs.read_run(folder)) == [
         "The case failed with exit status 3.",
         "device was cpu in the training and gpu in the test phase test.",
     ]
+    page = page_of(folder).text
+    assert "full case \u00b7 cpu" in page  # that of the training
+    assert "device cpu data 8 pictures threads 8" in page
+    assert "device, test gpu data, test other threads, test 3" in page

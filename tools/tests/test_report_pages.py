@@ -64,6 +64,13 @@ def test_a_page_without_curves_does_without_plotly(tmp_path, monkeypatch):
     assert len(text) < 40_000
 
 
+def test_columns_of_numbers_are_set_to_the_right_and_paths_are_not():
+    rows = [("12", "./a"), ("-0.5", "./datasets"), (".5 MiB", "64"), ("1e-05", "-")]
+    text = pages.render("t", "s", [pages.Table("a", ("x", "y"), rows)])
+    assert text.count('<td class="right">') == len(rows)
+    assert '<td class="right">.5 MiB' in text
+
+
 def test_runs_are_compared_in_rows_curves_and_pictures(tmp_path):
     folders = [make_case(tmp_path / name) for name in ("one", "two")]
     make_run(tmp_path / "two" / "ckpt" / "run", seed=1, options={"batch": 8, "lr": 0.5})
@@ -72,14 +79,14 @@ def test_runs_are_compared_in_rows_curves_and_pictures(tmp_path):
     path = str(tmp_path / "both.html")
     assert report.main(folders + ["--output", path]) == 0
     page = Page(path)
-    assert "fid (clean, 8 pictures) 12.5 12.5" in page.text
+    assert "fid (clean, 8 pictures; data: 2 pictures, 0a0b0c0d) 12.5 12.5" in page.text
+    assert "peak memory, MiB 2048 2048" in page.text
     assert "What cannot be compared" not in page.text
     assert "batch 4 8" in page.text
     assert "lr" not in page.text.partition("Settings that differ")[2].split()
-    both = [
-        data for data in page.data if [line["name"] for line in data["lines"]] == ["one", "two"]
-    ]
-    assert len(both) == len(page.data) == 5
+    assert all([line["name"] for line in data["lines"]] == ["one", "two"] for data in page.data)
+    # d_loss, g_l1, images per second, memory; the constant learning rate tells nothing
+    assert [data["y"] for data in page.data] == ["", "", "", "MiB"]
     steps = [a["data-step"] for _, a in page.tags if "data-step" in a]
     assert steps == ["100", "300"]
     assert sum(tag == "img" for tag, _ in page.tags) == 4
@@ -87,15 +94,37 @@ def test_runs_are_compared_in_rows_curves_and_pictures(tmp_path):
 
 def test_metrics_of_unlike_protocols_never_share_a_row(tmp_path):
     folders = [make_test(tmp_path / "a"), make_test(tmp_path / "b", protocol={"fid": "legacy"})]
+    around = {"data": "2 pictures, 0a0b0c0d"}
     folders.append(make_test(tmp_path / "c", protocol={}, metrics={"fid": 9.0}))
+    folders.append(make_test(tmp_path / "d", surroundings={"data": "3 pictures, 00000001"}))
+    folders.append(make_test(tmp_path / "e", surroundings={}))
+    folders.append(make_test(tmp_path / "f", surroundings=around))
     path = str(tmp_path / "all.html")
     report.main(folders + ["--output", path])
     text = Page(path).text
     for row in (
-        "fid (clean, 8 pictures) 12.5 - -",
-        "fid (legacy) - 12.5 -",
-        "fid (protocol not stated) - - 9",
-        "fid was measured in 3 ways",
+        "fid (clean, 8 pictures; data: 2 pictures, 0a0b0c0d) 12.5 - - - - 12.5",
+        "fid (legacy; data: 2 pictures, 0a0b0c0d) - 12.5 - - - -",
+        "fid (protocol not stated; data: 2 pictures, 0a0b0c0d) - - 9 - - -",
+        "fid (clean, 8 pictures; data: 3 pictures, 00000001) - - - 12.5 - -",
+        "fid (clean, 8 pictures) - - - - 12.5 -",
+        "fid was measured in 5 ways or with other data",
     ):
         assert row in text
-    assert comparison.names([runs.read_run(folder) for folder in folders]) == ["a", "b", "c"]
+    assert comparison.names([runs.read_run(folder) for folder in folders]) == list("abcdef")
+
+
+def test_a_comparison_has_a_page_of_its_own_and_tells_of_damage(tmp_path, monkeypatch, capsys):
+    folders = [make_run(tmp_path / name) for name in ("one", "two")]
+    before = page_of(folders[0]).source
+    (tmp_path / "two" / "training.json").write_text("{")
+    monkeypatch.chdir(folders[0])
+    capsys.readouterr()
+    assert report.main([".", folders[1]]) == 0
+    path = str(tmp_path / "one" / "comparison.html")
+    assert capsys.readouterr().out == "report: %s\n" % path
+    assert Page(str(tmp_path / "one" / "report.html")).source == before
+    assert "training.json is damaged: " in Page(path).text
+    with pytest.raises(SystemExit):
+        report.main(["--help"])
+    assert "./comparison.html" in capsys.readouterr().out

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lines that a case prints and leaves."""
 
+import subprocess
+import sys
+import types
+
 import pytest
 
-from harness import results
+from harness import cases, report, results
 
 START = "------------------ %s NOTICE START%s------------------"
 END = "------------------ %s NOTICE END------------------"
@@ -32,3 +36,14 @@ def test_the_log_of_a_case_on_an_npu_says_whether_it_was_used(tmp_path, line, ki
     log.write_bytes(b"step 1 \xff\n" + line.encode() + b"\n")
     expected = [START % (kind, blank), text, END % kind]
     assert results._npu_notice(str(log)).split("\n") == expected
+
+
+def test_what_a_case_starts_knows_that_the_case_writes_the_report(tmp_path):
+    path = tmp_path / "main.py"
+    path.write_text("import os, sys; print(os.environ[%r], sys.argv[1:])" % report.IN_A_CASE)
+    case = types.SimpleNamespace(root=str(tmp_path))
+    command = cases.program(case, ["main.py", "--phase=train"], "")
+    assert subprocess.check_output(command) == b"1 ['--phase=train']\n"
+    conda = cases.program(case, ["main.py"], "some")
+    assert conda[2:7] == ["conda", "run", "--no-capture-output", "-n", "some"]
+    assert sys.executable not in conda

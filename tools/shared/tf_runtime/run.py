@@ -24,7 +24,7 @@ from tf_runtime.checkpoints import Checkpoints, checkpoint_steps
 __all__ = ["NotFiniteError", "Periods", "Run", "surroundings"]
 
 
-def surroundings(device, group) -> dict:
+def surroundings(device, ranks=1) -> dict:
     """Returns what besides the options decides the bits of a run."""
     return {
         "tensorflow": tf.__version__,
@@ -33,7 +33,7 @@ def surroundings(device, group) -> dict:
         "device": device.name,
         "precision": device.mixed or "float32",
         "threads": device.threads,
-        "ranks": group.size,
+        "ranks": ranks,
     }
 
 
@@ -70,7 +70,7 @@ class Run(Loop):
         pictures=0,
         warm_up=2,
     ):
-        around = dict(surroundings(device, group), data=data)
+        around = dict(surroundings(device, group.size), data=data)
         shown = (pictures or config.batch_size) * group.size
         super().__init__(folder, last_step, periods, around, shown, group.rank, group.size, warm_up)
         self._config, self._device, self._group = config, device, group
