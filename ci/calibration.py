@@ -136,11 +136,21 @@ def rates(python, framework, timeout=300):
       RuntimeError: if the environment cannot measure; holds the end of what it said.
     """
     command = [str(python), os.path.abspath(__file__), framework]
-    done = subprocess.run(command, capture_output=True, timeout=timeout)
+    words = " ".join(command)
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError("%s took more than %g s" % (words, timeout)) from None
     if done.returncode:
         text = done.stderr.decode("utf-8", "replace")[-2000:]
-        raise RuntimeError("%s ended with %d:\n%s" % (" ".join(command), done.returncode, text))
-    return json.loads(done.stdout.decode("utf-8").strip().splitlines()[-1])
+        raise RuntimeError("%s ended with %d:\n%s" % (words, done.returncode, text))
+    try:
+        found = json.loads(done.stdout.decode("utf-8").strip().splitlines()[-1])
+        if all(0 < rate < float("inf") for rate in found.values()):
+            return found
+    except (IndexError, ValueError):
+        pass
+    raise RuntimeError("%s printed no rates: %r" % (words, done.stdout[-500:]))
 
 
 def main():

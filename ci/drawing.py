@@ -8,8 +8,10 @@ is needed. The same seed gives the same bytes (with one release of NumPy and Pil
 """
 
 import argparse
+import os
 import pathlib
 import sys
+import tempfile
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -214,21 +216,30 @@ DRAWERS = {
 
 
 def draw(model: str, folder: pathlib.Path, seed: int = 0) -> pathlib.Path:
-    """Draws the data set of a model into `folder` and returns that: what --data_path takes.
+    """Draws the data set of a model as `folder`, whole or not at all: what --data_path takes.
 
     Args:
       model: name of the model's folder.
-      folder: is made where it is missing; files of the same names in it are replaced.
+      folder: must be empty or missing.
       seed: of all that is random.
 
+    Returns:
+      `folder`.
+
     Raises:
-      ValueError: if nothing is known to be drawn for `model`.
+      ValueError: if nothing is known to be drawn for `model`, or `folder` holds something.
     """
     if model not in DRAWERS:
         names = ", ".join(DRAWERS)
         raise ValueError(f"nothing can be drawn for {model}; choose one of {names}")
-    folder.mkdir(parents=True, exist_ok=True)
-    DRAWERS[model](folder, np.random.RandomState(seed))
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ValueError(f"{folder} is not an empty folder; give one that is, or a new name")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".drawing-") as temporary:
+        aside = pathlib.Path(temporary) / "data"
+        aside.mkdir()
+        DRAWERS[model](aside, np.random.RandomState(seed))
+        os.replace(aside, folder)
     return folder
 
 
@@ -242,7 +253,10 @@ def main() -> int:
     names = [name for name in DRAWERS if name.lower().startswith(given.model.lower())]
     if len(names) != 1:
         parser.error(f"MODEL is {given.model!r}; give the beginning of one of {', '.join(DRAWERS)}")
-    print(draw(names[0], given.folder, given.seed))
+    try:
+        print(draw(names[0], given.folder, given.seed))
+    except ValueError as error:
+        parser.error(str(error))
     return 0
 
 

@@ -13,10 +13,11 @@ import pathlib
 import sys
 from typing import NamedTuple
 
+import scripts
 import timing
 from verdicts import Measured
 
-LEAST_BANDS = {"time": 0.3, "memory": 0.2}  # of exponents, whatever their size
+LEAST_BANDS = {"time": 0.25, "memory": 0.15}  # of exponents, whatever their size
 COUNT = 3  # steps timed at a point
 
 
@@ -41,24 +42,24 @@ class Axis(NamedTuple):
 _STARGAN = "--g_conv_dim=16 --d_conv_dim=16 --g_repeat_num=2 --d_repeat_num=4"
 _UGATIT = "--ch=16 --n_res=1 --n_dis=4"
 AXES = {
-    "NEURAL-STYLE": {"pixels": Axis("train", "", "side", (96, 144, 208, 304), 2)},
+    "NEURAL-STYLE": {"pixels": Axis("train", "", "side", (160, 240, 352, 512), 2)},
     "Pix2Pix": {
-        "batch": Axis("train", "--ngf=8 --ndf=8", "batch_size", (1, 2, 4, 8)),
+        "batch": Axis("train", "--ngf=16 --ndf=16", "batch_size", (2, 4, 8, 16)),
         "pixels": Axis(
-            "train", "--ngf=8 --ndf=8 --load_size=1024", "fine_size", (256, 512, 768, 1024), 2
+            "train", "--ngf=16 --ndf=16 --load_size=1280", "fine_size", (512, 768, 1024, 1280), 2
         ),
     },
     "StarGAN": {
-        "batch": Axis("train", f"{_STARGAN} --image_size=64", "batch_size", (2, 4, 8, 16)),
-        "pixels": Axis("train", f"{_STARGAN} --batch_size=2", "image_size", (64, 96, 128, 192), 2),
+        "batch": Axis("train", f"{_STARGAN} --image_size=64", "batch_size", (4, 8, 16, 32)),
+        "pixels": Axis("train", f"{_STARGAN} --batch_size=4", "image_size", (96, 128, 192, 256), 2),
     },
     "U-GAT-IT": {
-        "batch": Axis("train", f"{_UGATIT} --img_size=64", "batch_size", (1, 2, 4, 8)),
-        "pixels": Axis("train", _UGATIT, "img_size", (64, 96, 144, 208), 2),
+        "batch": Axis("train", f"{_UGATIT} --img_size=64", "batch_size", (4, 8, 16, 24)),
+        "pixels": Axis("train", _UGATIT, "img_size", (96, 128, 176, 240), 2),
     },
     "WhiteBox": {
-        "batch": Axis("train", "--patch_size=64", "batch_size", (1, 2, 4, 8)),
-        "pixels": Axis("train", "--batch_size=1", "patch_size", (64, 96, 144, 208), 2),
+        "batch": Axis("train", "--patch_size=64", "batch_size", (4, 8, 16, 32)),
+        "pixels": Axis("train", "--batch_size=2", "patch_size", (128, 176, 256, 352), 2),
     },
 }
 
@@ -77,13 +78,12 @@ def slope(xs, ys) -> float:
 
 
 def points(folder: pathlib.Path, axis: Axis, options) -> list[dict]:
-    """Returns {"size", "seconds", "memory", "peak"} of each point of an axis.
+    """Returns {"size", "seconds", "memory"} of each point of an axis.
 
     Raises:
       RuntimeError: if a point cannot be measured.
     """
-    _, python, _ = timing.environment_of(folder, options.tf1)
-    found = []
+    python, found = scripts.environment_of(folder.name, options.tf1).python, []
     for value in axis.points:
         words = [python, str(folder / "test" / "speed.py"), axis.what, *axis.options.split()]
         words += [f"--{axis.option}={value}", f"--count={COUNT}", "--device=cpu"]
@@ -96,11 +96,11 @@ def points(folder: pathlib.Path, axis: Axis, options) -> list[dict]:
     return found
 
 
-def measured(name: str, found: list[dict]) -> list[Measured]:
+def measured(begin: str, found: list[dict]) -> list[Measured]:
     """Returns the exponents of time and memory of an axis.
 
     Args:
-      name: begins their names.
+      begin: of their names.
       found: from `points`.
     """
     values, sizes = [], [point["size"] for point in found]
@@ -110,23 +110,32 @@ def measured(name: str, found: list[dict]) -> list[Measured]:
             exponent = slope(sizes, [point[key] for point in found])
         except ValueError as error:
             exponent, words["note"] = None, str(error)
-        values.append(Measured(f"{name}/{what} exponent", exponent, **words))
+        values.append(Measured(f"{begin}{what} exponent", exponent, **words))
     return values
 
 
-def measure(folder: pathlib.Path, options) -> tuple[list[Measured], dict[str, list[dict]]]:
-    """Returns (the exponents of a folder, {name of the axis: its points})."""
-    model = timing.model_of(folder)
-    environment = timing.environment_of(folder, options.tf1)[0]
-    values, series = [], {}
-    for axis_name, axis in AXES[model.name].items():
-        name = f"{environment}/{model.name}/growth with {axis_name}"
-        try:
-            series[name] = points(folder, axis, options)
-            values += measured(name, series[name])
-        except RuntimeError as error:
-            values += [
-                Measured(f"{name}/{what} exponent", None, "exponent", note=str(error))
-                for what in LEAST_BANDS
-            ]
-    return values, series
+def measure(folders: list[pathlib.Path], options, results) -> None:
+    """Adds the exponents of folders to performance_results.Results.
+
+    Args:
+      folders: of models.
+      options: of ci/performance.py.
+      results: takes them, as far as they came when it is stopped.
+    """
+    series = results.details["growth"] = {}
+    for folder in folders:
+        for name, axis in AXES[timing.model_of(folder).name].items():
+            begin = f"{results.begin(folder, 'growth')}{name}/"
+            series[begin], problem = scripts.attempt(points, folder, axis, options)
+            if problem:
+                results.problems[begin] = problem
+                del series[begin]
+            else:
+                results.add(begin, measured, begin, series[begin])
+    cells = [
+        [name, *(f"{point[key]:.4g}" for key in ("size", "seconds", "memory"))]
+        for name, found in series.items()
+        for point in found
+    ]
+    columns = ("what", "pictures or pixels", "s/step", "MiB above the start")
+    results.tables["Growth"] = (columns, cells)

@@ -95,11 +95,11 @@ def pictures(folder: pathlib.Path, pattern: str) -> dict:
     """Returns {number in its name: picture} of the files in `folder` that match.
 
     Raises:
-      FileNotFoundError: if there are none.
+      RuntimeError: if there are none.
     """
     found = sorted(folder.glob(pattern))
     if not found:
-        raise FileNotFoundError(f"the training left no {pattern} in {folder}")
+        raise RuntimeError(f"the training left no {pattern} in {folder}")
     numbers = [int(re.search(r"(\d+)(-images)?$", path.stem).group(1)) for path in found]
     return dict(zip(numbers, map(read, found)))
 
@@ -239,10 +239,10 @@ def measure(model: str, data: pathlib.Path, output: pathlib.Path) -> dict:
       output: the case's --output_path.
 
     Raises:
-      FileNotFoundError: if the case left no result or no pictures.
+      RuntimeError: if the case left no result or no pictures.
     """
     path = output / "result.json"
     if not path.exists():
-        raise FileNotFoundError(f"the training left no {path}")
+        raise RuntimeError(f"the training left no {path}")
     values = MEASURES[model](data, output, read_json(str(path)))
     return {name: float(value) for name, value in values.items()}

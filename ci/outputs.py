@@ -3,6 +3,7 @@
 
 import argparse
 import dataclasses
+import math
 import pathlib
 import sys
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from tabulate import tabulate
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "tools" / "shared"))
 
-from verdicts import Verdict, provenance
+from verdicts import STATUSES, Verdict
 
 from harness import pages
 from harness.files import atomic_path, write_json, write_text
@@ -25,7 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 class Parser(argparse.ArgumentParser):
     """Ends the program with status 2 and one sentence where the command line is wrong.
 
-    Has --output, --baselines and --update of every program that gives verdicts.
+    Has --output, --baselines, --update and --repeats of every program that gives verdicts.
 
     Args:
       kind: "performance" or "accuracy": names the baseline file and the output folder.
@@ -81,10 +82,22 @@ def table(verdicts: Iterable[Verdict], form: str = "github") -> str:
 
 def summary(verdicts: list[Verdict]) -> str:
     """Returns one sentence: how many values have which status."""
-    names = ("failed", "worse", "better", "new", "ok")
-    counts = {name: sum(v.status == name for v in verdicts) for name in names}
+    counts = {name: sum(v.status == name for v in verdicts) for name in STATUSES}
     parts = [f"{count} {name}" for name, count in counts.items() if count]
-    return f"{len(verdicts)} values: {', '.join(parts) or 'none measured'}."
+    text = f"{len(verdicts)} values: {', '.join(parts) or 'none measured'}."
+    if counts["no baseline"]:
+        text += " What has no baseline is not judged: the same command with --update stores one."
+    return text
+
+
+def finite(value):
+    """Returns `value` for JSON, which has neither NaN nor infinity: those as text."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    is_odd = isinstance(value, float) and not math.isfinite(value)
+    return str(value) if is_odd else value
 
 
 def junit(kind: str, verdicts: list[Verdict]) -> junitparser.JUnitXml:
@@ -95,10 +108,11 @@ def junit(kind: str, verdicts: list[Verdict]) -> junitparser.JUnitXml:
         case = junitparser.TestCase(name, f"{kind}.{group}")
         text = f"{number(verdict.measured.value)} {verdict.measured.unit}, allowed: "
         text += allowed(verdict)
-        if verdict.status == "worse":
-            case.result = [junitparser.Failure(text)]
-        elif verdict.status == "failed":
-            case.result = [junitparser.Error(verdict.measured.note or "it was not measured")]
+        if verdict.status in ("worse", "no baseline"):
+            case.result = [junitparser.Failure(f"{verdict.status}: {text}")]
+        elif verdict.is_bad:
+            note = verdict.measured.note or "it was not measured"
+            case.result = [junitparser.Error(f"{verdict.status}: {note}")]
         else:
             case.system_out = f"{verdict.status}: {text}"
         suite.add_testcase(case)
@@ -111,8 +125,8 @@ def write(
     folder: pathlib.Path,
     kind: str,
     verdicts: list[Verdict],
+    made: dict,
     tables: dict | None = None,
-    blocks: tuple = (),
     details: object = None,
 ) -> None:
     """Writes FILES into `folder`, each whole or not at all.
@@ -121,15 +135,13 @@ def write(
       folder: is made where it is missing.
       kind: "performance", "accuracy": the title.
       verdicts: of the run.
+      made: from provenance.here, of the start of the run.
       tables: {title: (columns, rows)} of more, cells as text, for report.md and report.html.
-      blocks: of harness.pages, for report.html after the tables.
       details: goes into results.json as it is.
     """
-    tables, made = tables or {}, provenance()
-    where = (
-        "{machine[cpu]}, {machine[cores]} cores, {machine[memory_gib]} GiB; commit {commit}, {date}"
-    )
-    where = where.format(**made) + ("" if made["clean"] else ", files changed since")
+    tables = tables or {}
+    where = "{cpu}, {cores} cores, {memory_gib} GiB; commit ".format(**made["machine"])
+    where += made["commit"] + ("" if made["clean"] else " + changes") + ", " + made["date"]
     text = [f"# {kind.capitalize()}", where, summary(verdicts), table(verdicts)]
     for title, (columns, rows) in tables.items():
         shown = tabulate(rows, columns, tablefmt="github", disable_numparse=True)
@@ -140,11 +152,9 @@ def write(
         junit(kind, verdicts).write(temporary, pretty=True)
     values = [dataclasses.asdict(verdict) for verdict in verdicts]
     content = {"made": made, "verdicts": values, "details": details}
-    write_json(str(folder / "results.json"), content)
-    marks = [
-        {"worse": "bad", "failed": "bad", "better": "good"}.get(v.status, "") for v in verdicts
-    ]
+    write_json(str(folder / "results.json"), finite(content))
+    marks = ["bad" if v.is_bad else "good" if v.status == "better" else "" for v in verdicts]
     shown = [pages.Table("Verdicts", list(COLUMNS), list(map(row, verdicts)), marks=marks)]
     shown += [pages.Table(title, list(each[0]), list(each[1])) for title, each in tables.items()]
     title = f"{kind.capitalize()}: {summary(verdicts)}"
-    pages.write(str(folder / "report.html"), title, where, [*shown, *blocks])
+    pages.write(str(folder / "report.html"), title, where, shown)

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a folder's own test/train_performance_1p.sh and reads what it leaves."""
 
-import os
 import pathlib
-import subprocess
+import statistics
 import sys
 
 import drawing
+import scripts
 import timing
 from verdicts import Measured
 
 from harness.files import read_json
 
-TIMEOUT = 3600  # seconds
+TIMEOUT = 3600  # seconds that a short case may take
 _STARGAN = "--image_size=64 --g_conv_dim=16 --d_conv_dim=16 --d_repeat_num=4 --batch_size=4 "
 _STARGAN += "--training_iterations=30 --num_test=4 --save_steps=0 --selected_attrs Black_Hair "
 # Small, on what ci/drawing.py draws; --full leaves them out.
@@ -24,23 +24,7 @@ SETTINGS = {
     "WhiteBox": "--subjects scenery --patch_size=64 --batch_size=2 --pretrain_iter=10 "
     "--total_iter=25",
 }
-
-
-def run_script(folder: pathlib.Path, data, output: pathlib.Path, words, python: str) -> str:
-    """Runs the script of `folder`; returns what went wrong, "" where nothing did."""
-    path = os.pathsep.join((str(pathlib.Path(python).parent), os.environ["PATH"]))
-    around = dict(os.environ, PATH=path, PYTHONDONTWRITEBYTECODE="1", TF_CPP_MIN_LOG_LEVEL="3")
-    around.pop("PYTHONPATH", None)
-    script = folder / "test" / "train_performance_1p.sh"
-    command = ["bash", str(script), f"--data_path={data}", f"--output_path={output}", *words]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env=around)
-    except subprocess.TimeoutExpired:
-        return f"{script} took more than {TIMEOUT} s"
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip())[-600:]
-        return f"{script} ended with {done.returncode}: {said}"
-    return ""
+EVERYWHERE = ["--device=cpu", "--precision_mode=force_fp32"]  # of the short cases
 
 
 def read_results(output: pathlib.Path) -> dict:
@@ -63,46 +47,90 @@ def read_results(output: pathlib.Path) -> dict:
     }
 
 
-def measured(name: str, found: dict, rate: float) -> list[Measured]:
+def measured(begin: str, repeats: list[dict]) -> list[Measured]:
     """Returns the values of a case that have baselines.
 
     Args:
-      name: begins their names.
-      found: from `read_results`.
-      rate: of the convolution in the same minute, GFLOP/s.
+      begin: of their names.
+      repeats: from `read_results`; "rate" is that of the convolution in the same minute, GFLOP/s.
+        Without it, as of --full on any device, times stay seconds.
     """
-    cost, unit = found["seconds"] * rate, "GFLOP of convolution"
+    is_cost = "rate" in repeats[0]
+    scale = [repeat["rate"] if is_cost else 1.0 for repeat in repeats]
+    unit, what = ("GFLOP of convolution", "cost") if is_cost else ("s", "seconds")
+
+    def value(key, name, unit, factors=None, **words):
+        factors = factors or [1.0] * len(repeats)
+        samples = tuple(repeat[key] * factor for repeat, factor in zip(repeats, factors))
+        words.update(samples=samples, robust=True)
+        return Measured(begin + name, statistics.median(samples), unit, **words)
+
     return [
-        Measured(f"{name}/cost", cost, unit, floor=0.4),
-        Measured(f"{name}/first_cost", found["first_seconds"] * rate, unit, floor=1.0),
-        Measured(f"{name}/memory", found["memory"], "MiB", floor=0.1),
-        Measured(f"{name}/waiting", found["waiting"], "share of the time", floor=0.0, least=0.1),
+        value("seconds", what, unit, scale, floor=0.3, most=0.5),
+        value("first_seconds", f"first_{what}", unit, scale, floor=0.5, most=1.0),
+        value("memory", "memory", "MiB", floor=0.1),
+        value("waiting", "waiting", "share of the time", floor=0.0, least=0.05),
     ]
 
 
-def measure(folder: pathlib.Path, options) -> tuple[list[Measured], dict]:
-    """Returns (the values of a folder's case, what it was), run below options.output."""
-    model = timing.model_of(folder)
-    environment, python, framework = timing.environment_of(folder, options.tf1)
-    name = f"{environment}/{model.name}/{'full ' if options.full else ''}case"
+def run_short(folder: pathlib.Path, options, machine: timing.Machine) -> dict:
+    """Returns `read_results` of a folder's case on drawn data, and the "rate" beside it.
+
+    Raises:
+      RuntimeError: if something cannot be measured.
+    """
+    environment = scripts.environment_of(folder.name, options.tf1)
     work = options.output / "cases" / folder.name
-    words = [] if options.full else SETTINGS[model.name].split()
-    words += ["--device=cpu", "--precision_mode=force_fp32", *options.with_option]
-    print(f"case {folder.name}", file=sys.stderr, flush=True)
+    words = SETTINGS[timing.model_of(folder).name].split() + EVERYWHERE + options.with_option
+    data = work / "data"
+    drawing.draw(folder.name, scripts.emptied(data))
+    before, output = machine.rates(environment), scripts.emptied(work / "output")
+    scripts.run_case(folder, "performance", data, output, words, environment.python, TIMEOUT)
+    rates = timing.mean(before, machine.measure(environment))
+    return dict(read_results(output), rate=rates["float32"])
+
+
+def run_full(folder: pathlib.Path, options, machine: timing.Machine) -> dict:
+    """Returns `read_results` of a folder's case with its own settings, on the user's data.
+
+    It takes the device that the settings say, for which `machine` has no rate.
+
+    Raises:
+      RuntimeError: if something cannot be measured.
+    """
+    python = scripts.environment_of(folder.name, options.tf1).python
+    output = options.output / "full" / folder.name
+    output.mkdir(parents=True, exist_ok=True)
+    data = options.data_path[folder.name].resolve()
+    scripts.run_case(folder, "performance", data, output, options.with_option, python)
+    return read_results(output)
+
+
+def measure(folders: list[pathlib.Path], options, results) -> None:
+    """Adds the cases of folders to performance_results.Results; repeats take turns, --full is one.
+
+    Args:
+      folders: of models.
+      options: of ci/performance.py.
+      results: takes them, as far as they came when it is stopped.
+    """
+    part, rounds = ("full", 1) if options.full else ("case", options.repeats)
+    repeats, failed, machine = {}, {}, timing.Machine()
     try:
-        data = options.data_path.get(folder.name)
-        if data is None:
-            data = work / "data"
-            if not data.is_dir():
-                drawing.draw(folder.name, data)
-        command = timing.Command([], python, framework, environment)
-        before = timing.rates(command)
-        problem = run_script(folder, data, work / "output", words, python)
-        if problem:
-            raise RuntimeError(problem)
-        found = read_results(work / "output")
-        rates = timing.mean(before, timing.rates(command))
-    except RuntimeError as error:
-        whats = ("cost", "first_cost", "memory", "waiting")
-        return [Measured(f"{name}/{what}", None, note=str(error)) for what in whats], {}
-    return measured(name, found, rates["float32"]), {name: dict(found, rate=rates["float32"])}
+        for number in range(1, rounds + 1):
+            for folder in [folder for folder in folders if folder not in failed]:
+                print(f"{number}/{rounds} {part} {folder.name}", file=sys.stderr, flush=True)
+                run = run_full if options.full else run_short
+                found, problem = scripts.attempt(run, folder, options, machine)
+                if problem:
+                    failed[folder] = problem
+                else:
+                    repeats.setdefault(folder, []).append(found)
+    finally:
+        for folder in folders:
+            begin = results.begin(folder, part)
+            if folder in failed:
+                results.problems[begin] = failed[folder]
+            elif folder in repeats:
+                results.add(begin, measured, begin, repeats[folder])
+        results.details[part] = {folder.name: found for folder, found in repeats.items()}

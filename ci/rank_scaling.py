@@ -13,6 +13,7 @@ import sys
 import tempfile
 
 import calibration
+import scripts
 import timing
 from tabulate import tabulate
 
@@ -65,7 +66,7 @@ def commands(folders: list[pathlib.Path], options) -> dict[str, list[str]]:
         if what is None:
             print(f"{folder}: left out, its ranks do not average gradients", file=sys.stderr)
             continue
-        python = timing.environment_of(folder, options.tf1)[1]
+        python = str(scripts.environment_of(folder.name, options.tf1).python)
         words = [python, str(folder / "test" / "speed.py"), what]
         words += ["--precision_mode=force_fp32", "--device=cpu", "--threads=1"]
         words += [f"--count={options.count}", *options.with_option]

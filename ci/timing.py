@@ -9,21 +9,19 @@ compared with what the machine could do in that minute.
 import json
 import os
 import pathlib
-import shlex
 import statistics
 import subprocess
 import sys
 from typing import NamedTuple
 
 import calibration
+import scripts
 from verdicts import Measured
-
-sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "tools" / "shared"))
 
 from harness.errors import UserError
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-FID = "tools/fid"  # what describes pictures for FID; in float32 only
+ROOT = scripts.ROOT
+FID = "tools/fid"  # what describes pictures for FID; in float32 only, and only where it is named
 TIMEOUT = 900  # seconds that one measurement may take
 PRECISIONS = {"float32": "force_fp32", "mixed": "allow_mix_precision"}
 
@@ -52,12 +50,19 @@ MODELS = (
 
 
 class Command(NamedTuple):
-    """One thing to time: its words, the Python of the environment, and the framework."""
+    """One thing to time: its words, and the environment that runs them."""
 
     words: list[str]
-    python: str
-    framework: str
-    environment: str
+    environment: scripts.Environment
+
+
+def name_of(folder: pathlib.Path) -> str:
+    """Returns what a folder is called in the baselines.
+
+    Raises:
+      UserError: if nothing is known of it.
+    """
+    return FID if folder.resolve() == ROOT / FID else model_of(folder).name
 
 
 def model_of(folder: pathlib.Path) -> Model:
@@ -73,34 +78,19 @@ def model_of(folder: pathlib.Path) -> Model:
     raise UserError(f"{folder}: its name must begin as that of a model ({names}), or be {FID}")
 
 
-def environment_of(folder: pathlib.Path, tf1: bool) -> tuple[str, str, str]:
-    """Returns (environment, path of its Python, framework) that measures `folder`.
-
-    Raises:
-      UserError: if the environment is not there.
-    """
-    is_mindspore = folder.name.endswith("_for_MindSpore")
-    name = "ms" if is_mindspore else "tf1" if tf1 else "tf2"
-    python = ROOT / ".venv" / name / "bin" / "python"
-    if not python.exists():
-        text = f"{python} is missing, which measures {folder.name}; python3 ci/environments.py "
-        raise UserError(f"{text}{name} makes it")
-    return name, str(python), "mindspore" if is_mindspore else "tensorflow"
-
-
 def commands(folder: pathlib.Path, options) -> dict[str, Command]:
-    """Returns {"MODEL/WHAT PRECISION": command} of what is timed in a folder.
+    """Returns {"MODEL/steps/WHAT PRECISION": command} of what is timed in a folder.
 
     Args:
       folder: a model folder, or tools/fid.
       options: has count, with_option and tf1.
     """
-    environment, python, framework = environment_of(folder, options.tf1)
-    count, found = f"--count={options.count}", {}
-    if folder.resolve() == ROOT / FID:
+    environment = scripts.environment_of(folder.name, options.tf1)
+    python, count, found = str(environment.python), f"--count={options.count}", {}
+    if name_of(folder) == FID:
         for what in ("network", "end_to_end"):
             words = [python, "-m", "tools.fid.speed", what, count]
-            found[f"{FID}/{what}"] = Command(words, python, framework, environment)
+            found[f"{FID}/steps/{what} float32"] = Command(words, environment)
         return found
     model = model_of(folder)
     for what, given in model.steps.items():
@@ -108,8 +98,7 @@ def commands(folder: pathlib.Path, options) -> dict[str, Command]:
             if precision == "float32" or model.mixed:
                 words = [python, str(folder / "test" / "speed.py"), what, *given.split(), count]
                 words += [f"--precision_mode={mode}", "--device=cpu", *options.with_option]
-                key = f"{model.name}/{what} {precision}"
-                found[key] = Command(words, python, framework, environment)
+                found[f"{model.name}/steps/{what} {precision}"] = Command(words, environment)
     return found
 
 
@@ -120,40 +109,44 @@ def run(words: list[str], timeout: float = TIMEOUT) -> dict:
       RuntimeError: if it fails, prints none or takes too long; holds the end of what it said.
     """
     place = ROOT if "tools.fid.speed" in words else None  # where Python finds it
-    environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3")
-    shown = shlex.join(map(str, words))
+    more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": place}
+    more["env"] = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3")
+    shown = scripts.shown(words)
+    status, out, err = scripts.finish(words, timeout, **more)
+    if status:
+        raise RuntimeError(f"{shown} ended with {status}: {err[-1000:].strip()}")
     try:
-        done = subprocess.run(
-            words, capture_output=True, text=True, timeout=timeout, cwd=place, env=environment
-        )
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"{shown} took more than {timeout} s") from None
-    if done.returncode:
-        raise RuntimeError(f"{shown} ended with {done.returncode}: {done.stderr[-1000:].strip()}")
-    try:
-        return last_object(done.stdout)
+        return last_object(out)
     except (IndexError, ValueError):
-        raise RuntimeError(f"{shown} printed no JSON object: {done.stdout[-500:]}") from None
+        raise RuntimeError(f"{shown} printed no JSON object: {out[-500:]}") from None
+
+
+def _refuse(word: str):
+    raise ValueError(f"{word} is no number")
 
 
 def last_object(text: str) -> dict:
-    """Returns the JSON object in the last line of `text` that is one."""
-    return json.loads([line for line in text.splitlines() if line[:1] == "{"][-1])
+    """Returns the JSON object in the last line of `text` that is one, if its numbers are finite."""
+    lines = [line for line in text.splitlines() if line[:1] == "{"]
+    return json.loads(lines[-1], parse_constant=_refuse)
 
 
 def one_repeat(result: dict, rates: dict) -> dict:
-    """Returns a repeat of a measurement, from what speed.py or a command of --versus printed."""
+    """Returns a repeat of a measurement, from what speed.py or a command of --versus printed.
+
+    What it did not print is None.
+    """
     seconds = result.get("sec_per_step") or statistics.median(result["seconds"])
-    precision = result.get("precision", "float32")
+    first, precision = result.get("first_seconds"), result.get("precision", "float32")
     rate = rates.get(precision) or rates["float32"]
     return {
         "seconds": seconds,
         "cost": seconds * rate,
-        "first_cost": (result.get("first_seconds") or 0) * rate,
-        "first_seconds": result.get("first_seconds"),
+        "first_cost": first * rate if first else None,
+        "first_seconds": first,
         "images": result.get("images") or result.get("images_per_step", 1),
         "gflop": result["flops"] / 1e9 if result.get("flops") else None,
-        "memory": result.get("peak_memory_mb") or result.get("peak_rss_mb") or 0,
+        "memory": result.get("peak_memory_mb") or result.get("peak_rss_mb"),
         "precision": precision,
         "rate": rate,
         "matmul": rates["matmul_gflops"],
@@ -176,8 +169,8 @@ def summarise(repeats: list[dict]) -> dict:
         images_per_second=images / median("seconds"),
         gflop_of_matmul_per_image=median("seconds") * median("matmul") / images,
         matmul_gflops=median("matmul"),
-        peak_memory_mb=max(repeat["memory"] for repeat in repeats),
-        share_of_peak=gflop / found["cost"] if gflop else None,
+        peak_memory_mb=max((r["memory"] for r in repeats if r["memory"]), default=None),
+        of_convolution_rate=gflop / found["cost"] if gflop else None,
         repeats=len(repeats),
     )
     return found
@@ -188,52 +181,54 @@ def measured(environment: str, key: str, repeats: list[dict]) -> list[Measured]:
 
     Args:
       environment: begins their names.
-      key: "MODEL/WHAT PRECISION"; that which really ran takes its place.
+      key: "MODEL/steps/WHAT PRECISION"; that which really ran takes its place.
       repeats: from `one_repeat`.
     """
     words, _, asked = key.rpartition(" ")
-    name = f"{environment}/{words} {repeats[0]['precision']}" if words else f"{environment}/{key}"
+    name = f"{environment}/{words} {repeats[0]['precision']}"
     note = f"{asked} was asked for" if asked == "mixed" and name.endswith("float32") else ""
 
-    def values(what):
-        return tuple(repeat[what] for repeat in repeats)
-
     def value(what, unit, floor, **more):
-        samples = values(what)
+        samples = tuple(repeat[what] for repeat in repeats)
+        if None in samples:  # it is not told
+            return None
         words = {"samples": samples, "floor": floor, "robust": True, "note": note, **more}
         return Measured(f"{name}/{what}", statistics.median(samples), unit, **words)
 
     found = [
-        value("cost", "GFLOP of convolution", 0.25),
-        value("first_cost", "GFLOP of convolution", 1.0),
+        value("cost", "GFLOP of convolution", 0.25, most=0.5),
+        value("first_cost", "GFLOP of convolution", 0.5, most=1.0),
         value("memory", "MiB", 0.1),
+        value("gflop", "GFLOP a step", 0.001, better="same"),
     ]
-    if repeats[0]["gflop"] is not None:
-        found.append(value("gflop", "GFLOP a step", 0.001, better="same"))
-    return found
+    return [one for one in found if one is not None]
 
 
 def table(rows: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
-    """Returns (columns, rows) of the summaries, cells as text."""
+    """Returns (columns, rows) of the summaries, cells as text.
+
+    "rate / convolution's" is the step's operations a second over those of the convolution measured
+    beside it: other shapes may run faster than that one, so it may be more than 1.
+    """
     columns = ["what", "precision", "s/step median (min-max)", "images/s", "first step, s"]
-    columns += ["GFLOP/step", "share of peak", "matmul GFLOP per image", "MiB"]
+    columns += ["GFLOP/step", "rate / convolution's", "matmul GFLOP per image", "MiB"]
     cells = []
     for what, row in rows.items():
-        seconds, gflop, share = row["seconds_per_step"], row["gflop"], row["share_of_peak"]
+        seconds, gflop, share = row["seconds_per_step"], row["gflop"], row["of_convolution_rate"]
         times = "{median:.3f} ({min:.3f}-{max:.3f})".format(**seconds)
         line = [what, row["precision"], times, f"{row['images_per_second']:.2f}"]
         line.append(f"{row['first_seconds']:.2f}" if row["first_seconds"] else "-")
         line.append(f"{gflop:.1f}" if gflop else "-")
-        line.append(f"{share:.0%}" if share else "-")
-        line += [f"{row['gflop_of_matmul_per_image']:.0f}", str(row["peak_memory_mb"])]
+        line.append(f"{share:.2f}" if share else "-")
+        line += [f"{row['gflop_of_matmul_per_image']:.0f}", str(row["peak_memory_mb"] or "-")]
         cells.append(line)
     return columns, cells
 
 
-def rates(command: Command) -> dict:
-    """Returns the machine's rates now with the software of a command's environment."""
+def rates(environment: scripts.Environment) -> dict:
+    """Returns the machine's rates now with the software of an environment."""
     print("the machine", file=sys.stderr, flush=True)
-    return calibration.rates(command.python, command.framework)
+    return calibration.rates(environment.python, environment.framework)
 
 
 def mean(before: dict, after: dict) -> dict:
@@ -247,13 +242,15 @@ class Machine:
     def __init__(self):
         self._environment, self._rates = "", {}
 
-    def measure(self, command: Command) -> dict:
-        """Returns the rates now, with the software of a command's environment."""
-        self._environment, self._rates = command.environment, rates(command)
+    def measure(self, environment: scripts.Environment) -> dict:
+        """Returns the rates now, with the software of an environment."""
+        self._environment = ""
+        self._rates = rates(environment)
+        self._environment = environment.name
         return self._rates
 
-    def rates(self, command: Command) -> dict:
-        """Returns the rates measured last, if they are of the command's environment, or new."""
-        if command.environment == self._environment:
+    def rates(self, environment: scripts.Environment) -> dict:
+        """Returns the rates measured last, if they are of the environment, or new ones."""
+        if environment.name == self._environment:
             return self._rates
-        return self.measure(command)
+        return self.measure(environment)

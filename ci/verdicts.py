@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measured values against the committed ones: what is worse, better, new or failed.
+"""Measured values against the committed ones: what is worse, better, failed or was left out.
 
 A baseline file holds {"runs": {run: provenance}, "values": {name: entry}}. An entry has "value",
 "unit", "low" and "high" (the band; null leaves a side open), "better" (which direction is: "lower",
 "higher" or "same") and "run", the key of the provenance; other keys are the writer's own and stay.
+Names begin with what they are of, up to a "/": all that begin so are measured and updated together.
 `judge` compares, `update` rewrites, `outputs.write` (ci/outputs.py) tells what came out.
 """
 
 import dataclasses
-import datetime
 import math
-import os
 import pathlib
-import platform
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterable
 
@@ -23,11 +20,13 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "tools" / "
 from harness.errors import UserError
 from harness.files import read_json, write_json
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 BETTER = ("lower", "higher", "same")
-BAD = ("worse", "failed")
+BAD = ("failed", "not measured", "worse", "no baseline")
+STATUSES = (*BAD, "left out", "better", "ok")
 # Range over standard deviation of so many normal samples, Tippett's d2.
 RANGE_OVER_SIGMA = {2: 1.128, 3: 1.693, 4: 2.059, 5: 2.326, 6: 2.534, 7: 2.704, 8: 2.847}
+# What the median distance of so few to their median lacks (Croux and Rousseeuw, 1992).
+TOO_SMALL = {2: 1.196, 3: 1.495, 4: 1.363, 5: 1.206, 6: 1.2, 7: 1.14, 8: 1.129, 9: 1.107}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +41,9 @@ class Measured:
       samples: what the value is the median of; [] where it was measured once.
       floor: least half width of its band, a share of the value.
       least: least half width of its band, in its unit.
-      robust: whether single samples far from the others leave the band as it is.
+      robust: whether `value` is the median of the samples in every run, so that one far from the
+        others changes little; the band then is that of the difference of two medians.
+      most: most half width of its band, a share of the value; None: as wide as the samples say.
       note: what to know about it; where it failed, why.
     """
 
@@ -54,6 +55,7 @@ class Measured:
     floor: float = 0.1
     least: float = 0.0
     robust: bool = False
+    most: float | None = None
     note: str = ""
 
     def __post_init__(self):
@@ -72,7 +74,8 @@ class Verdict:
 
     Attributes:
       measured: the value.
-      status: "ok", "worse", "better", "new" (has no baseline) or "failed" (has no value).
+      status: "ok", "worse", "better", "failed" (has no value), "no baseline", "not measured" (has
+        only a baseline), or "left out" (as that, and this machine cannot measure it).
       baseline: the committed value, None where there is none.
       low: lower end of the band, None where it is open.
       high: its upper end, None where it is open.
@@ -95,28 +98,24 @@ class Verdict:
         return self.status in BAD
 
 
-def band(
-    value: float, samples: Iterable[float], floor: float, least: float = 0.0, robust: bool = False
-) -> tuple:
-    """Returns (low, high) around `value`: three deviations of the samples, at least the floors.
+def band(measured: Measured) -> tuple:
+    """Returns (low, high) around a value: three deviations of its samples, within the floors.
 
-    Args:
-      value: the middle, such as the samples' median.
-      samples: repeats of one run; their deviation is estimated from their range.
-      robust: estimate it from the median distance to their median, so that one of three may be off.
-      floor: least half width, a share of |value|: what runs of other days differ by.
-      least: least half width, in the unit of the value.
+    The deviation of one run is estimated from the range of the samples; that of the difference of
+    two medians of so many samples, for a robust value, from their median distance to their median.
     """
-    found = list(samples)
-    deviation = 0.0
-    if robust and len(found) > 1:
+    found, deviation = measured.samples, 0.0
+    if measured.robust and len(found) > 1:
         middle = statistics.median(found)
         deviation = 1.4826 * statistics.median(abs(sample - middle) for sample in found)
+        deviation *= TOO_SMALL.get(len(found), 1.0) * math.sqrt(math.pi / len(found))
     elif len(found) > 1:
         divisor = RANGE_OVER_SIGMA.get(len(found))
         deviation = (max(found) - min(found)) / divisor if divisor else statistics.stdev(found)
-    half = max(3 * deviation, floor * abs(value), least)
-    return value - half, value + half
+    half = max(3 * deviation, measured.floor * abs(measured.value), measured.least)
+    if measured.most is not None:
+        half = min(half, measured.most * abs(measured.value))
+    return measured.value - half, measured.value + half
 
 
 def judge(measured: Measured, entry: dict | None) -> Verdict:
@@ -127,7 +126,7 @@ def judge(measured: Measured, entry: dict | None) -> Verdict:
       entry: its entry in the baseline file, None where there is none.
     """
     if not entry:
-        return Verdict(measured, "new" if measured.value is not None else "failed")
+        return Verdict(measured, "no baseline" if measured.value is not None else "failed")
     low, high = entry.get("low"), entry.get("high")
     verdict = Verdict(measured, "ok", entry["value"], low, high)
     if measured.value is None:
@@ -157,8 +156,34 @@ def judge_all(values: Iterable[Measured], path: pathlib.Path) -> list[Verdict]:
     return verdicts
 
 
+def unmeasured(
+    entries: dict, begin: str, found: Iterable[str], note: str, status: str = "not measured"
+) -> list[Verdict]:
+    """Returns a verdict for each entry that was to be measured and was not; one if there is none.
+
+    Args:
+      entries: the baselines.
+      begin: of the names of what was to be measured.
+      found: the names that were measured.
+      note: why the others were not; "": nothing measures them any more.
+      status: of the verdicts.
+    """
+    found = set(found)
+    names = [name for name in entries if name.startswith(begin) and name not in found]
+    if not names and not any(name.startswith(begin) for name in found):
+        names = [begin + "all"]
+    note = note or "nothing measures it any more; --update drops its baseline"
+    verdicts = []
+    for name in names:
+        unit, *baseline = (
+            entries.get(name, {}).get(key) for key in ("unit", "value", "low", "high")
+        )
+        verdicts.append(Verdict(Measured(name, None, unit or "", note=note), status, *baseline))
+    return verdicts
+
+
 def exit_status(verdicts: Iterable[Verdict]) -> int:
-    """Returns 1 where a value is worse or failed, else 0."""
+    """Returns 1 where a value is worse, failed or has nothing to be compared with, else 0."""
     return int(any(verdict.is_bad for verdict in verdicts))
 
 
@@ -177,24 +202,27 @@ def read_baselines(path: pathlib.Path) -> dict:
     return found
 
 
-def update(path: pathlib.Path, entries: dict[str, dict], replaces: tuple[str, ...] = ()) -> None:
-    """Writes entries into a baseline file, with where and when they were measured.
+def update(
+    path: pathlib.Path, entries: dict[str, dict], replaces: Iterable[str], made: dict
+) -> None:
+    """Writes entries into a baseline file, with how, where and when they were measured.
 
     Args:
       path: the file; what it holds besides stays.
       entries: {name: entry}, see `entry_of`.
       replaces: beginnings of names; entries that begin so and are not among the new ones go.
+      made: from `provenance.here`, of the start of the run.
 
     Raises:
       UserError: if the file is damaged.
     """
-    found, made = read_baselines(path), provenance()
-    clean = "" if made["clean"] else " changed"
-    run = f"{made['date']} {made['commit'][:7] or 'no commit'}{clean}"
+    found, begins = read_baselines(path), tuple(replaces)
+    changes = "" if made["clean"] else " + changes"
+    run = f"{made['date']} {made['commit'][:7] or 'no commit'}{changes}"
     values = {
         name: entry
         for name, entry in found["values"].items()
-        if name not in entries and not name.startswith(replaces or ("\0",))
+        if name not in entries and not name.startswith(begins)
     }
     values.update({name: dict(entry, run=run) for name, entry in entries.items()})
     runs = dict(found["runs"], **{run: made})
@@ -211,8 +239,7 @@ def entry_of(measured: Measured, **more) -> dict:
     """
     if measured.value is None:
         raise UserError(f"{measured.name} failed ({measured.note}); there is nothing to commit")
-    words = (measured.samples, measured.floor, measured.least, measured.robust)
-    low, high = band(measured.value, *words)
+    low, high = band(measured)
     entry = {"value": measured.value, "unit": measured.unit, "better": measured.better}
     entry.update({"low": low, "high": high, "samples": list(measured.samples)}, **more)
     return {key: _rounded(value) for key, value in entry.items()}
@@ -222,40 +249,3 @@ def _rounded(value):
     if isinstance(value, list):
         return [_rounded(item) for item in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def provenance() -> dict:
-    """Returns {"commit", "clean", "date", "machine"} of now and here."""
-
-    def git(*words):
-        done = subprocess.run(
-            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    now = datetime.datetime.now(datetime.timezone.utc)  # noqa: UP017 - as in the model folders
-    changed = git("status", "--porcelain", "--untracked-files=no")
-    commit = git("rev-parse", "HEAD")
-    return {
-        "commit": commit,
-        "clean": bool(commit) and not changed,
-        "date": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "machine": machine(),
-    }
-
-
-def machine() -> dict:
-    """Returns {"cpu", "cores", "memory_gib", "system"} of this machine."""
-    model = platform.machine()
-    try:
-        text = pathlib.Path("/proc/cpuinfo").read_text("utf-8")
-        names = [
-            line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line
-        ]
-        model = names[0] if names else model
-    except OSError:
-        pass
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0))
-    system = f"{platform.system()} {platform.release()}"
-    return {"cpu": model, "cores": cores, "memory_gib": round(memory, 1), "system": system}

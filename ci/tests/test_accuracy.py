@@ -5,10 +5,11 @@ import sys
 
 import accuracy
 import broken
-import measures
 import pytest
+import scripts
 import trainings
 import verdicts
+from conftest import has_ended
 
 MODEL = "Pix2Pix_ID0359_for_TensorFlow"
 SCRIPT = """#!/usr/bin/env bash
@@ -50,19 +51,29 @@ def fake(tmp_path, monkeypatch):
     }
     monkeypatch.setattr(broken, "ROOT", tmp_path / "models")
     monkeypatch.setattr(broken, "VARIANTS", {MODEL: variants})
-    monkeypatch.setattr(trainings.train, "__defaults__", (measure,))
-    python = pathlib.Path(sys.executable)
-    monkeypatch.setattr(trainings, "find_python", lambda model, tf1: python)
-    monkeypatch.setattr(trainings.drawing, "draw", lambda model, folder: folder.mkdir() or folder)
+    monkeypatch.setattr(trainings.train, "__defaults__", (measure, 60))
+    here = scripts.Environment("tf2", pathlib.Path(sys.executable), "tensorflow")
+    monkeypatch.setattr(scripts, "environment_of", lambda model, tf1: here)
+    monkeypatch.setattr(trainings.drawing, "draw", lambda model, folder: folder.mkdir())
     words = ["pix2pix", "--output", str(tmp_path / "out"), "--baselines", str(tmp_path / "b.json")]
     return words, tmp_path, variants, broken.Variant((none,))
 
 
-def test_a_model_without_bars_is_new_and_no_failure(fake):
-    words, folder, *_ = fake
-    assert accuracy.main(words) == 0
+def change_script(folder, old, new):
+    script = folder / "models" / MODEL / "test" / "train_full_1p.sh"
+    script.write_text(script.read_text().replace(old, new))
+
+
+def statuses(folder):
     results = json.loads((folder / "out" / "results.json").read_text())
-    assert [verdict["status"] for verdict in results["verdicts"]] == ["new", "new"]
+    return {one["measured"]["name"]: one["status"] for one in results["verdicts"]}
+
+
+def test_a_model_without_bars_is_told_so_and_does_not_pass(fake, capsys):
+    words, folder, *_ = fake
+    assert accuracy.main(words) == 1
+    assert set(statuses(folder).values()) == {"no baseline"}
+    assert "the same command with --update stores one" in capsys.readouterr().out
 
 
 def test_an_update_writes_bars_from_the_seeds_and_the_variants(fake):
@@ -78,8 +89,7 @@ def test_an_update_writes_bars_from_the_seeds_and_the_variants(fake):
 def test_a_bar_that_is_missed_ends_with_status_1(fake):
     words, folder, *_ = fake
     accuracy.main([*words, "--update"])
-    script = folder / "models" / MODEL / "test" / "train_full_1p.sh"
-    script.write_text(script.read_text().replace("LEVEL=good", "LEVEL=bad"))
+    change_script(folder, "LEVEL=good", "LEVEL=bad")
     assert accuracy.main(words) == 1
     assert "texture_energy" in (folder / "out" / "junit.xml").read_text()
 
@@ -130,10 +140,12 @@ def test_the_script_finds_the_python_of_its_environment(fake):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["Pix3Pix"], "'Pix3Pix' is no model; give the beginning of "),
-        ([""], "'' is no model"),
+        (["Pix3Pix"], "MODEL Pix3Pix: it must be one of NEURAL-STYLE"),
+        ([""], "MODEL : it must be one of "),
         (["pix", "--full"], f"--full needs --data_path {MODEL}=FOLDER"),
-        (["pix", "--full", "--prove", "--data_path", "pix=."], "leave --prove and --tf1 out"),
+        (["pix", "--full", "--prove", "--data_path", "pix=."], "leave --prove out"),
+        (["pix", "--tf1", "--update"], "--tf1 with --update: the bars are TensorFlow 2's"),
+        (["pix", "--repeats=1"], "--repeats 1: a band needs at least 2 seeds"),
         (["pix", "--data_path", "pix=."], "--data_path and --with_option are for --full"),
     ],
 )
@@ -159,26 +171,113 @@ def test_a_full_case_is_judged_by_what_its_result_says(fake):
     assert values[f"{MODEL}/full/l1"]["high"] == pytest.approx(0.33)
     assert values[f"{MODEL}/full/psnr"]["low"] == pytest.approx(11.25)
     script.write_text(script.read_text().replace("0.3,", "0.4,"))
+    words[words.index("--output") + 1] += "/second"
     assert accuracy.main(words) == 1
 
 
-def test_every_model_has_settings_metrics_and_variants():
-    assert set(trainings.SETTINGS) == set(measures.METRICS) == set(broken.VARIANTS)
-    assert all("untrained" in variants for variants in broken.VARIANTS.values())
+def test_a_full_case_never_touches_a_folder_that_holds_something(fake, capsys):
+    words, folder, *_ = fake
+    mine = folder / "out" / "full" / MODEL / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+    with pytest.raises(SystemExit) as ended:
+        accuracy.main([*words, "--full", "--data_path", f"pix={folder}"])
+    assert ended.value.code == 2
+    assert "is not empty; move it away or choose another --output" in capsys.readouterr().err
+    assert mine.read_text() == "precious"
 
 
-def test_an_environment_that_is_there_is_not_made_anew(tmp_path, monkeypatch):
-    there = tmp_path / ".venv" / "ms" / "bin" / "python"
-    there.parent.mkdir(parents=True)
-    there.touch()
-    made = []
-    monkeypatch.setattr(trainings.environments, "ROOT", tmp_path)
-    monkeypatch.setattr(trainings.environments, "find_python", lambda version: "python" + version)
-    monkeypatch.setattr(trainings.environments, "make", lambda *words: made.append(words))
-    assert trainings.find_python("U-GAT-IT_for_MindSpore", tf1=True) == there
-    assert made == []
-    trainings.find_python(MODEL, tf1=True)
-    assert made == [("tf1", "python3.7")]
-    monkeypatch.setattr(trainings.environments, "find_python", lambda version: "")
-    with pytest.raises(trainings.UserError, match=r"no Python 3\.11, which Pix2Pix"):
-        trainings.find_python(MODEL, tf1=False)
+@pytest.mark.parametrize("name", ["data", "runs"])
+def test_a_folder_of_others_is_not_emptied(fake, name):
+    words, folder, *_ = fake
+    mine = folder / "out" / name / MODEL / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+    with pytest.raises(scripts.UserError, match="holds what this program did not make"):
+        accuracy.main(words)
+    assert mine.read_text() == "precious"
+
+
+def test_a_measure_that_breaks_or_gives_nan_is_a_failure_of_its_training_alone(fake, monkeypatch):
+    words, folder, *_ = fake
+    accuracy.main([*words, "--update"])
+    good, _ = trainings.train.__defaults__
+
+    def measure(model, data, output):
+        if output.name == "untrained":
+            raise KeyError("metrics")
+        return dict(good(model, data, output), colour_error=float("nan"))
+
+    monkeypatch.setattr(trainings.train, "__defaults__", (measure, 60))
+    assert accuracy.main([*words, "--prove"]) == 1
+    assert set(statuses(folder).values()) == {"failed"}
+    text = (folder / "out" / "junit.xml").read_text()
+    assert "colour_error is nan" in text
+    assert "KeyError: 'metrics'" in text
+
+
+def test_a_training_that_takes_too_long_is_ended_with_what_it_started(fake, monkeypatch):
+    words, folder, *_ = fake
+    accuracy.main([*words, "--update"])
+    monkeypatch.setattr(trainings.train, "__defaults__", (None, 0.3))
+    change_script(folder, "LEVEL=good", 'sleep 60 & echo $! > "$output/../pid"; wait')
+    assert accuracy.main(words) == 1
+    text = (folder / "out" / "report.md").read_text()
+    assert "took more than 0.3 s" in text
+    assert has_ended((folder / "out" / "runs" / MODEL / "pid").read_text().strip())
+
+
+def test_other_models_go_on_after_one_that_fails_or_has_no_environment(fake, monkeypatch, capsys):
+    words, folder, *_ = fake
+    first, second = "StarGAN_ID1472_for_TensorFlow", "U-GAT-IT_for_MindSpore"
+    there = scripts.environment_of(MODEL, False)
+    missing = scripts.Environment("ms", folder / "none", "mindspore")
+    monkeypatch.setattr(
+        scripts, "environment_of", lambda model, tf1: missing if model == second else there
+    )
+    monkeypatch.setattr(broken, "VARIANTS", {MODEL: {}, first: {}, second: {}})
+    assert accuracy.main(["stargan", "u-gat-it", *words]) == 1  # there is no folder of StarGAN's
+    found = statuses(folder)
+    assert found[f"{first}/drawn/shape_overlap"] == "failed"
+    assert found[f"{second}/drawn/all"] == "not measured"
+    assert found[f"{MODEL}/drawn/colour_error"] == "no baseline"
+    text = capsys.readouterr().out
+    assert "there is no .venv/ms; python3 ci/environments.py ms makes it" in text
+    assert text.index("is not measured") < text.index(f"{MODEL}, seed 0")
+
+
+def test_ctrl_c_leaves_a_report_of_what_was_measured(fake, monkeypatch):
+    words, folder, *_ = fake
+    accuracy.main([*words, "--update"])
+    before = (folder / "b.json").read_text()
+    train = trainings.train
+
+    def stopped(model, where, data, output, *more):
+        if output.name == "untrained":
+            raise KeyboardInterrupt
+        return train(model, where, data, output, *more)
+
+    monkeypatch.setattr(trainings, "train", stopped)
+    assert accuracy.main([*words, "--update"]) == 1
+    found = statuses(folder)
+    assert found[f"{MODEL}/drawn/colour_error"] == "ok"
+    assert found[f"{MODEL}/broken/untrained"] == "failed"
+    assert "stopped by Ctrl-C" in (folder / "out" / "report.md").read_text()
+    assert (folder / "b.json").read_text() == before
+
+
+def test_a_bar_that_nothing_measures_is_reported_and_dropped_by_an_update(fake):
+    words, folder, *_ = fake
+    accuracy.main([*words, "--update"])
+    content = json.loads((folder / "b.json").read_text())
+    content["values"][f"{MODEL}/drawn/gone"] = {"value": 1.0, "low": 0.9, "high": None}
+    (folder / "b.json").write_text(json.dumps(content))
+    assert accuracy.main(words) == 1
+    assert statuses(folder)[f"{MODEL}/drawn/gone"] == "not measured"
+    assert accuracy.main([*words, "--update", "--repeats=2"]) == 0
+    content = json.loads((folder / "b.json").read_text())
+    assert f"{MODEL}/drawn/gone" not in content["values"]
+    assert len(content["values"][f"{MODEL}/drawn/colour_error"]["samples"]) == 2
+    (made,) = content["runs"].values()
+    assert made["command"].startswith("ci/accuracy.py pix2pix --output ")
+    assert made["command"].endswith("--update --repeats=2")
