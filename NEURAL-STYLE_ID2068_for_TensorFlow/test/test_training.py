@@ -268,7 +268,8 @@ def test_a_run_leaves_its_picture_log_and_measures(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "44 x 32 pixels need about 1." in printed
     values = {name: float("%g" % value) for name, value in measures.items()}
-    assert printed.endswith("the best picture has\n%s\n" % progress.loss_lines(values))
+    report = "report: %s\n" % (folder / "report.html")
+    assert printed.endswith("the best picture has\n%s\n" % progress.loss_lines(values) + report)
     first = _Step()  # the measures are those of the picture that is the best
     assert measures["total"] < first.run(first.graph.losses)["total"]
     image = read_image(str(tmp_path / "progress.png"))

@@ -7,6 +7,7 @@ import os
 import platform
 from typing import Dict, Optional
 
+from harness import report
 from harness.environment import device_id
 from harness.files import read_json, read_log, write_json, write_text
 
@@ -53,6 +54,7 @@ def write_results(
     lines["E2ETrainingTime"] = "%d" % round(seconds["training"])
     text = "".join("%s = %s\n" % item for item in lines.items())
     write_text(os.path.join(case.output, name + ".log"), text)
+    report.write(case.output, case.config)
     if status == 0 and not evaluated:
         print("stopped: not evaluated; --continue_train goes on")
     _print_last_lines(case, training, lines)

@@ -91,7 +91,7 @@ def test_the_test_phase_records_the_surroundings_that_the_training_had(finished)
     assert around.pop("data").startswith("2 pairs, ")
     assert around == {name: before[name] for name in before if name != "data"}
     assert not [word for word in tested["command"] if "report" in word]
-    assert printed.splitlines()[-1] == "report: %s" % (folder / "out put" / "report.html")
+    assert printed.splitlines()[-6] == "report: %s" % (folder / "out put" / "report.html")
     assert printed.count("report.html") == 1
 
 

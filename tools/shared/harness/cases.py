@@ -223,7 +223,6 @@ def _run(case, options, module) -> int:
     suffix = module.case_suffix(case) if hasattr(module, "case_suffix") else ""
     name = case_name(case, options.bind_core, suffix)
     write_results(case, name, status, seconds, start.isoformat(), module, evaluated)
-    report.write(case.output, case.config)
     return status
 
 
