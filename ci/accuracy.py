@@ -41,7 +41,10 @@ from harness.errors import run_program
 
 SEEDS = 3  # of an update
 FLOOR = 0.1  # least half width of a band, a share of the value
-MOST = {"psnr", "ssim", "attribute_accuracy"}  # of --full: the names of which more is better
+# Of --full: what is better if there is more of it, and what should not change.
+HIGHER = {"psnr", "ssim", "attribute_accuracy"}
+SAME = ("pictures", "photos", "cartoons", "blocks", "untranslated", "photo_to_cartoon")
+SAME += ("total_variation_ratio", "frechet_photo", "fid_photo")
 CAUGHT = {"value": 1.0, "low": 1.0, "high": None, "better": "higher"}  # bars a variant misses
 STOPPED = "stopped by Ctrl-C"
 
@@ -52,9 +55,9 @@ def read_command(words=None) -> argparse.Namespace:
         "accuracy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("model", nargs="*", metavar="MODEL")
+    add("model", nargs="*", metavar="MODEL", help="beginning of a folder's name; all without any")
     add("--prove", action="store_true", help="train the broken variants too")
-    add("--repeats", type=int, default=SEEDS, help="seeds of --update (%(default)s)")
+    add("--repeats", type=int, metavar="N", help=f"seeds of --update ({SEEDS})")
     add("--full", action="store_true", help="the script's own settings and data")
     add("--data_path", action="append", default=[], metavar="MODEL=FOLDER")
     add("--with_option", action="append", default=[], metavar="=--OPTION=VALUE", help="of the case")
@@ -62,6 +65,8 @@ def read_command(words=None) -> argparse.Namespace:
     given = parser.parse_args(words)
     given.model = [scripts.find_model(parser, name) for name in given.model]
     given.model = list(dict.fromkeys(given.model)) or list(measures.METRICS)
+    if any("=" not in text for text in given.data_path):
+        parser.error(f"--data_path {' '.join(given.data_path)}: it must be MODEL=FOLDER")
     pairs = [text.partition("=") for text in given.data_path]
     given.data_path = {
         scripts.find_model(parser, name): pathlib.Path(path) for name, _, path in pairs
@@ -71,8 +76,9 @@ def read_command(words=None) -> argparse.Namespace:
     if given.tf1 and given.update:
         text = "the bars are TensorFlow 2's, which 1.15 has to reach too"
         parser.error(f"--tf1 with --update: {text}; leave one of them out")
-    if given.repeats < 2:
-        parser.error(f"--repeats {given.repeats}: a band needs at least 2 seeds")
+    if given.repeats is not None and (given.repeats < 2 or not given.update):
+        parser.error(f"--repeats {given.repeats}: it is for --update and at least 2")
+    given.repeats = given.repeats or SEEDS
     for model in given.model if given.full else ():
         if model not in given.data_path or not given.data_path[model].is_dir():
             parser.error(f"--full needs --data_path {model}=FOLDER with the data")
@@ -138,9 +144,11 @@ def measured_of(model: str, runs: dict) -> list:
     """
     if "full" in runs:
         run, kind = runs["full"], f"{model}/full"
-        better = {name: "higher" if name in MOST else "lower" for name in run.values}
-        words = {name: {"better": better[name], "floor": FLOOR} for name in run.values}
-        found = [verdicts.Measured(f"{kind}/{k}", v, **words[k]) for k, v in run.values.items()]
+        found = []
+        for name, value in run.values.items():
+            better = "same" if name.endswith(SAME) else "higher" if name in HIGHER else "lower"
+            one = verdicts.Measured(f"{kind}/{name}", value, better=better, floor=FLOOR)
+            found.append(one)
         return found or [verdicts.Measured(f"{kind}/metrics", None, note=run.problem)]
     seeds = [run for name, run in runs.items() if name not in broken.VARIANTS[model]]
     problem = next((run.problem for run in seeds if run.problem), "")
@@ -155,22 +163,30 @@ def measured_of(model: str, runs: dict) -> list:
 
 
 def bar_of(measured, of_variants: dict) -> dict:
-    """Returns the baseline entry: a band that is open on the side that is better."""
+    """Returns the baseline entry: a band that is open on the side that is better, if one is."""
     rounded = {name: float(f"{value:.4g}") for name, value in of_variants.items()}
     entry = verdicts.entry_of(measured, **({"broken": rounded} if rounded else {}))
-    entry["high" if measured.better == "higher" else "low"] = None
+    if measured.better != "same":
+        entry["high" if measured.better == "higher" else "low"] = None
     return entry
 
 
 def update(model: str, given, runs: dict, made: dict) -> None:
-    """Writes the bars of one model, unless a training failed."""
+    """Writes the bars of one model.
+
+    Raises:
+      RuntimeError: if a training failed or the bars would not catch a variant; the old ones stay.
+    """
     if any(run.problem for run in runs.values()):
-        print(f"{model}: a training failed; its bars stay as they were", flush=True)
-        return
+        raise RuntimeError("a training failed; the bars stay as they were")
     entries, variants = {}, [name for name in runs if name in broken.VARIANTS[model]]
     for one in measured_of(model, runs):
         metric = one.name.rpartition("/")[2]
         entries[one.name] = bar_of(one, {name: runs[name].values[metric] for name in variants})
+    loose = [name for name in variants if not missed(model, runs[name].values, entries)]
+    if loose:
+        names = ", ".join(loose)
+        raise RuntimeError(f"the new bars would not catch {names}; they stay as they were")
     begin = f"{model}/{'full' if given.full else 'drawn'}/"
     verdicts.update(given.baselines, entries, [begin], made)
 
@@ -199,8 +215,8 @@ def judge(model: str, given, runs: dict, entries: dict, note: str) -> tuple:
     measured, rows = measured_of(model, runs), []
     found = [verdicts.judge(one, entries.get(one.name)) for one in measured]
     begin, names = f"{model}/{'full' if given.full else 'drawn'}/", [one.name for one in measured]
-    why = note or next((one.note for one in measured if one.value is None), "")
-    found += verdicts.unmeasured(entries, begin, names, why)
+    failed = next((one.note for one in measured if one.value is None), "")
+    found += verdicts.unmeasured(entries, begin, names, note or failed)
     for name in broken.VARIANTS[model] if given.prove else ():
         run = runs.get(name) or trainings.Trained({}, 0.0, note)
         texts = missed(model, run.values, entries)
@@ -209,6 +225,8 @@ def judge(model: str, given, runs: dict, entries: dict, note: str) -> tuple:
         one = verdicts.Measured(f"{model}/broken/{name}", count, *words, note=run.problem)
         found.append(verdicts.judge(one, CAUGHT))
         rows.append([model, name, run.problem or "; ".join(texts) or "not caught"])
+    if note and measured and not failed:  # all was measured: it is the update that failed
+        found.append(verdicts.judge(verdicts.Measured(f"{model}/run", None, note=note), None))
     return found, rows
 
 

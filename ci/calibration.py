@@ -5,14 +5,14 @@
 measured (3.7 too), prints one JSON object. `rates` starts that, beside the repeats of measurements.
 
 Baselines of time are costs: seconds x rate of the convolution in the same framework, version and
-precision, on the same cores, in the same minute. A step of these networks spends most of its time
-in 3x3 and 4x4 convolutions of 32 to 512 channels, so whatever makes them faster elsewhere (wider
-vectors, more cores, a higher clock, no neighbours, units for bfloat16) makes the convolution here
-faster by about as much, and the cost, the GFLOP of convolution that the time would have been enough
-for, stays. A matrix product in numpy carries over less well: its library has other kernels than the
-framework (in bfloat16 none) and may use other vectors. What is bound by memory, as norms are, moves
-with the copy rate instead; that is why a cost has a band and no exact value. Memory, FLOPs, shares
-of time and exponents need no rate.
+precision, on the same two cores, in the same minute. A step of these networks spends most of its
+time in 3x3 and 4x4 convolutions of 32 to 512 channels, so whatever makes them faster elsewhere
+(wider vectors, more cores, a higher clock, no neighbours, units for bfloat16) makes the convolution
+here faster by about as much, and the cost, the GFLOP of convolution that the time would have been
+enough for, stays. A matrix product in numpy carries over less well: its library has other kernels
+than the framework (in bfloat16 none) and may use other vectors. What is bound by memory, as norms
+are, moves with the copy rate instead; that is why a cost has a band and no exact value. Memory,
+FLOPs, shares of time and exponents need no rate.
 """
 
 import argparse

@@ -18,6 +18,8 @@ from PIL import Image
 
 from harness.files import read_json, read_log
 
+# Pictures of a test phase, of what ci/drawing.py draws and ci/trainings.py asks for.
+COUNTS = {"pix2pix": 8, "stargan": 24, "ugatit": 10, "whitebox": 32}
 SHAPE_BELOW = {"stargan": (2, 120), "ugatit": (1, 135)}  # channel and level: a shape is darker
 
 
@@ -91,15 +93,15 @@ def overlap(first, second) -> float:
     return float(np.sum(first & second) / union) if union else 1.0
 
 
-def pictures(folder: pathlib.Path, pattern: str) -> dict:
+def pictures(folder: pathlib.Path, pattern: str, count: int) -> dict:
     """Returns {number in its name: picture} of the files in `folder` that match.
 
     Raises:
-      RuntimeError: if there are none.
+      RuntimeError: if there are not `count`.
     """
     found = sorted(folder.glob(pattern))
-    if not found:
-        raise RuntimeError(f"the training left no {pattern} in {folder}")
+    if len(found) != count:
+        raise RuntimeError(f"the training left {len(found)} {pattern} in {folder}, not {count}")
     numbers = [int(re.search(r"(\d+)(-images)?$", path.stem).group(1)) for path in found]
     return dict(zip(numbers, map(read, found)))
 
@@ -107,7 +109,7 @@ def pictures(folder: pathlib.Path, pattern: str) -> dict:
 def measure_pix2pix(data, output, result):
     """Compares the label maps' regions in the outputs with those of the drawn photos."""
     errors, energies = [], []
-    for number, fake in pictures(output / "test", "test_*.png").items():
+    for number, fake in pictures(output / "test", "test_*.png", COUNTS["pix2pix"]).items():
         photo, labels = np.split(read(data / "val" / f"{number}.png"), 2, axis=1)
         for label, (colour, *_) in enumerate(LABELS):
             inside = smooth((labels == colour).all(2).astype(float), 32) == 1
@@ -128,11 +130,11 @@ def measure_stargan(data, output, result):
     """Looks at the colour of the shape that the source shows, and at what is around it."""
     channel, level = SHAPE_BELOW["stargan"]
     palette = np.array(list(HAIR.values()), float)
-    sources = pictures(output / "results" / "src", "*-images.jpg")
+    sources = pictures(output / "results" / "src", "*-images.jpg", COUNTS["stargan"])
     hits, errors, changes, overlaps = [], [], [], []
     for wanted in range(len(HAIR)):
         folder = output / "results" / f"generate{wanted + 1}"
-        for number, fake in pictures(folder, "*-images.jpg").items():
+        for number, fake in pictures(folder, "*-images.jpg", COUNTS["stargan"]).items():
             source = sources[number]
             inside = source[..., channel] < level
             nearest = [
@@ -164,8 +166,9 @@ def measure_ugatit(data, output, result):
             DOMAINS[other][0],
             np.abs(np.subtract(DOMAINS[own], DOMAINS[other])[0]).mean(),
         )
-        sources = pictures(folder, f"{own}_*.png")
-        for number, fake in pictures(folder, f"{own}2{other}_*.png").items():
+        sources = pictures(folder, f"{own}_*.png", COUNTS["ugatit"])
+        fakes = pictures(folder, f"{own}2{other}_*.png", COUNTS["ugatit"])
+        for number, fake in fakes.items():
             inside = sources[number][..., channel] < level
             distances.append(np.abs(fake[inside].mean(0) - wanted).mean() / scale)
             overlaps.append(overlap(inside, fake[..., channel] < level))
@@ -190,7 +193,8 @@ def grain(pixels) -> float:
 def measure_whitebox(data, output, result):
     """Compares the cartoons of the scenery photos with the photos."""
     rows = []
-    for number, fake in pictures(output / "cartoonized_scenery", "*.*g").items():
+    fakes = pictures(output / "cartoonized_scenery", "*.*g", COUNTS["whitebox"])
+    for number, fake in fakes.items():
         photo = read(data / "scenery_photo" / f"{number}.png")
         coarse = [smooth(pixels, 8) for pixels in (fake, photo)]
         colours = [chroma(pixels) for pixels in coarse]

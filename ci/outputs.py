@@ -26,7 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 class Parser(argparse.ArgumentParser):
     """Ends the program with status 2 and one sentence where the command line is wrong.
 
-    Has --output, --baselines, --update and --repeats of every program that gives verdicts.
+    Has --output, --baselines and --update of every program that gives verdicts.
 
     Args:
       kind: "performance" or "accuracy": names the baseline file and the output folder.

@@ -32,7 +32,7 @@ def read(words=None, text: str = "") -> argparse.Namespace:
     )
     add = parser.add_argument
     add("folders", nargs="*", metavar="FOLDER", help="folder or beginning of its name")
-    add("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts alone")
+    add("--only", nargs="+", choices=PARTS, help="these parts alone")
     add("--growth", action="store_true", help="the growth part alone, as --only growth")
     add("--repeats", type=int, default=5, help="of cases and steps (%(default)s)")
     add("--count", type=int, default=4, help="steps per repeat (%(default)s)")
@@ -45,17 +45,23 @@ def read(words=None, text: str = "") -> argparse.Namespace:
     add("--json", type=pathlib.Path, help="also write the figures here")
     options = parser.parse_args(words)
     options.output = options.output.resolve()
-    options.only = ["growth"] if options.growth else options.only
+    if sum(map(bool, (options.only, options.growth, options.full))) > 1:
+        parser.error("--only, --growth and --full: give one of them")
+    part = ["growth"] if options.growth else ["cases"] if options.full else list(PARTS)
+    options.only = options.only or part
     options.folders = [find_folder(parser, name) for name in options.folders]
     options.with_option = [word.removeprefix("=") for word in options.with_option]
     for name in ("repeats", "count"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} {getattr(options, name)}: it must be at least 1")
+    if any("=" not in text for text in options.data_path):
+        parser.error(f"--data_path {' '.join(options.data_path)}: it must be NAME=PATH")
     pairs = [text.partition("=") for text in options.data_path]
     options.data_path = {find_folder(parser, n).name: pathlib.Path(p) for n, _, p in pairs}
     check(parser, options)
     if not options.folders:
-        options.folders = sorted(p.parents[1] for p in scripts.ROOT.glob("*_for_*/test/speed.py"))
+        names = [scripts.find_model(parser, model.name) for model in timing.MODELS]
+        options.folders = [scripts.ROOT / name for name in names]
     return options
 
 
@@ -73,8 +79,11 @@ def check(parser, options) -> None:
         parser.error(f"--versus {options.versus}: it must be NAME=COMMAND")
     if options.update and options.with_option:
         parser.error("--update is of the models as they are; leave --with_option out")
+    if options.versus and "steps" not in options.only:
+        parser.error("--versus takes turns with the steps; add them to --only, or leave it out")
+    if options.update and not options.full and options.repeats < 2:
+        parser.error("--update needs at least --repeats 2: the bands come from them")
     if options.full:
-        options.only = ["cases"]
         missing = [f.name for f in options.folders if f.name not in options.data_path]
         if missing or not options.folders:
             parser.error(f"--full needs --data_path NAME=PATH for {', '.join(missing) or 'MODEL'}")

@@ -40,8 +40,7 @@ class Results:
     def add(self, begin: str, function, *words) -> None:
         """Adds the values that function(*words) returns, or why it returned none."""
         found, problem = scripts.attempt(function, *words)
-        known = {value.name for value in self.values}  # mixed precision that fell back to float32
-        self.values += [value for value in found or [] if value.name not in known]
+        self.values += found or []
         if problem:
             self.problems[begin] = problem
 

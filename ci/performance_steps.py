@@ -5,6 +5,7 @@ import pathlib
 import shlex
 import sys
 
+import calibration
 import scripts
 import timing
 
@@ -66,11 +67,16 @@ def measure(folders: list[pathlib.Path], options, results) -> None:
         rows = results.details["steps"] = {}
         for key, command in {k: c for commands in turns for k, c in commands.items()}.items():
             name = f"{command.environment.name}/{key}"
+            begin = name.replace(" mixed", " bfloat16") + "/"
             if key in failed:
-                results.problems[name.replace(" mixed", " bfloat16") + "/"] = failed[key]
-            elif key in repeats:
-                rows[name] = timing.summarise(repeats[key])
-                if "/steps/" in key:
-                    words = (command.environment.name, key, repeats[key])
-                    results.add(name + "/", timing.measured, *words)
+                results.problems[begin] = failed[key]
+            if key not in repeats or key in failed:
+                continue
+            rows[name] = timing.summarise(repeats[key])
+            if key.endswith(" mixed") and repeats[key][0]["precision"] == "float32":
+                if command.environment.name == "tf2" and calibration.has_bfloat16():
+                    results.problems[begin] = "mixed precision was asked for, float32 ran"
+            elif "/steps/" in key:
+                words = (command.environment.name, key, repeats[key])
+                results.add(name + "/", timing.measured, *words)
         results.tables["Steps"] = timing.table(rows)

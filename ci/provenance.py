@@ -20,9 +20,11 @@ def here(command: Iterable[str] = ()) -> dict:
     """
 
     def git(*words):
-        done = subprocess.run(
-            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        more = {"cwd": ROOT, "capture_output": True, "text": True, "check": False}
+        try:
+            done = subprocess.run(["git", *words], **more)
+        except FileNotFoundError:  # no git here
+            return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
     now = datetime.datetime.now(datetime.timezone.utc)  # noqa: UP017 - as in the model folders

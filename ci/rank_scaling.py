@@ -77,6 +77,8 @@ def commands(folders: list[pathlib.Path], options) -> dict[str, list[str]]:
 def rows(folders: list[pathlib.Path], options) -> list[dict]:
     """Returns a summary for each training step and number of ranks, with its efficiency."""
     found = commands(folders, options)
+    if not found:
+        raise UserError("none of these folders trains over ranks; name another")
     repeats = {(what, count): [] for what in found for count in options.ranks}
     for number in range(1, options.repeats + 1):
         for (what, count), values in repeats.items():

@@ -150,6 +150,7 @@ def one_repeat(result: dict, rates: dict) -> dict:
         "precision": precision,
         "rate": rate,
         "matmul": rates["matmul_gflops"],
+        "copy": rates["copy_gbytes"],
     }
 
 
@@ -169,6 +170,7 @@ def summarise(repeats: list[dict]) -> dict:
         images_per_second=images / median("seconds"),
         gflop_of_matmul_per_image=median("seconds") * median("matmul") / images,
         matmul_gflops=median("matmul"),
+        copy_gbytes=median("copy"),
         peak_memory_mb=max((r["memory"] for r in repeats if r["memory"]), default=None),
         of_convolution_rate=gflop / found["cost"] if gflop else None,
         repeats=len(repeats),
@@ -184,15 +186,13 @@ def measured(environment: str, key: str, repeats: list[dict]) -> list[Measured]:
       key: "MODEL/steps/WHAT PRECISION"; that which really ran takes its place.
       repeats: from `one_repeat`.
     """
-    words, _, asked = key.rpartition(" ")
-    name = f"{environment}/{words} {repeats[0]['precision']}"
-    note = f"{asked} was asked for" if asked == "mixed" and name.endswith("float32") else ""
+    name = f"{environment}/{key.rpartition(' ')[0]} {repeats[0]['precision']}"
 
     def value(what, unit, floor, **more):
         samples = tuple(repeat[what] for repeat in repeats)
         if None in samples:  # it is not told
             return None
-        words = {"samples": samples, "floor": floor, "robust": True, "note": note, **more}
+        words = {"samples": samples, "floor": floor, "robust": True, **more}
         return Measured(f"{name}/{what}", statistics.median(samples), unit, **words)
 
     found = [
@@ -251,6 +251,5 @@ class Machine:
 
     def rates(self, environment: scripts.Environment) -> dict:
         """Returns the rates measured last, if they are of the environment, or new ones."""
-        if environment.name == self._environment:
-            return self._rates
-        return self.measure(environment)
+        name, self._environment = self._environment, ""  # after what fails they are too old
+        return self._rates if name == environment.name else self.measure(environment)

@@ -197,9 +197,15 @@ def read_baselines(path: pathlib.Path) -> dict:
     is_whole = isinstance(found, dict) and all(
         isinstance(found.get(key), dict) for key in ("runs", "values")
     )
-    if not is_whole or any("value" not in entry for entry in found["values"].values()):
+    if not is_whole or not all(map(_is_entry, found["values"].values())):
         raise UserError(f"{path} is damaged: it needs runs and values; mend or remove it")
     return found
+
+
+def _is_entry(entry) -> bool:
+    if not isinstance(entry, dict) or "value" not in entry:
+        return False
+    return entry.get("low") is not None or entry.get("high") is not None
 
 
 def update(

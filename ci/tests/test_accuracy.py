@@ -130,6 +130,37 @@ def test_a_failed_update_leaves_the_bars_as_they_were(fake):
     assert (folder / "b.json").read_text() == before
 
 
+def test_bars_that_would_not_catch_a_variant_are_not_stored(fake, capsys):
+    words, folder, variants, harmless = fake
+    accuracy.main([*words, "--update"])
+    before = (folder / "b.json").read_text()
+    variants["harmless"] = harmless
+    assert accuracy.main([*words, "--update"]) == 1
+    assert (folder / "b.json").read_text() == before
+    assert "the new bars would not catch harmless" in capsys.readouterr().out
+
+
+def test_bars_that_cannot_be_written_do_not_pass(fake, monkeypatch):
+    words, folder, *_ = fake
+    accuracy.main([*words, "--update"])
+
+    def refused(*words):
+        raise PermissionError("b.json")
+
+    monkeypatch.setattr(verdicts, "update", refused)
+    assert accuracy.main([*words, "--update"]) == 1
+    assert statuses(folder)[f"{MODEL}/run"] == "failed"
+
+
+def test_in_a_full_run_a_lost_picture_is_worse():
+    metrics = {"pictures": 106.0, "psnr": 12.0, "l1": 0.3}
+    measured = accuracy.measured_of(MODEL, {"full": trainings.Trained(metrics, 1.0, "")})
+    assert [one.better for one in measured] == ["same", "higher", "lower"]
+    entry = accuracy.bar_of(measured[0], {})
+    lost = verdicts.Measured(measured[0].name, 1.0)
+    assert verdicts.judge(lost, entry).status == "worse"
+
+
 def test_the_script_finds_the_python_of_its_environment(fake):
     words, folder, *_ = fake
     accuracy.main(words)
@@ -145,7 +176,7 @@ def test_the_script_finds_the_python_of_its_environment(fake):
         (["pix", "--full"], f"--full needs --data_path {MODEL}=FOLDER"),
         (["pix", "--full", "--prove", "--data_path", "pix=."], "leave --prove out"),
         (["pix", "--tf1", "--update"], "--tf1 with --update: the bars are TensorFlow 2's"),
-        (["pix", "--repeats=1"], "--repeats 1: a band needs at least 2 seeds"),
+        (["pix", "--repeats=1"], "--repeats 1: it is for --update and at least 2"),
         (["pix", "--data_path", "pix=."], "--data_path and --with_option are for --full"),
     ],
 )

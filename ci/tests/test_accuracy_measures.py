@@ -43,6 +43,14 @@ def test_pix2pix_targets_are_ideal_blurred_ones_have_no_texture(data, tmp_path):
     assert blurred["texture_energy"] < 0.3
 
 
+def test_a_picture_that_is_missing_is_told(data, tmp_path):
+    for number, photo, _ in pairs(data):
+        drawing.write(tmp_path / "test" / f"test_{number:04d}.png", photo)
+    (tmp_path / "test" / "test_0008.png").unlink()
+    with pytest.raises(RuntimeError, match=r"left 7 test_.* not 8"):
+        measure(PIX2PIX, data, tmp_path)
+
+
 def test_pix2pix_label_maps_for_photos_have_other_colours(data, tmp_path):
     for number, _, labels in pairs(data):
         drawing.write(tmp_path / "test" / f"test_{number:04d}.png", labels)
@@ -50,8 +58,8 @@ def test_pix2pix_label_maps_for_photos_have_other_colours(data, tmp_path):
 
 
 def write_translations(data, output, translate):
-    """Writes `translate(picture, mask, wanted colour)` of 6 drawn faces for each hair colour."""
-    paths = sorted((data[STARGAN] / "CelebA" / "Img" / "img_align_celeba").iterdir())[:6]
+    """Writes `translate(picture, mask, wanted colour)` of 24 drawn faces for each hair colour."""
+    paths = sorted((data[STARGAN] / "CelebA" / "Img" / "img_align_celeba").iterdir())[:24]
     for number, path in enumerate(paths, 1):
         source = measures.read(path)[10:99]
         drawing.write(output / "results" / "src" / f"{number}-images.jpg", source)
@@ -171,5 +179,5 @@ def test_a_painting_has_the_contents_grey_and_the_styles_colours(data, tmp_path)
 def test_a_training_that_left_no_pictures_is_told(data, tmp_path):
     with pytest.raises(RuntimeError, match=r"left no .*result\.json"):
         measures.measure(PIX2PIX, data[PIX2PIX], pathlib.Path(tmp_path))
-    with pytest.raises(RuntimeError, match=r"left no test_\*.png in "):
+    with pytest.raises(RuntimeError, match=r"left 0 test_\*.png in "):
         measure(PIX2PIX, data, tmp_path)

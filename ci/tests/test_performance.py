@@ -34,7 +34,9 @@ def test_a_run_that_does_as_the_baseline_did_is_ok(run):
 @pytest.mark.parametrize(
     ("changed", "caught"),
     [
-        ({"seconds": 0.3}, {"steps/train float32/cost", "steps/infer bfloat16/cost", "case/cost"}),
+        ({"seconds": 0.35}, {"steps/train float32/cost", "steps/train bfloat16/cost", "case/cost"}),
+        ({"infer": 0.08}, {"steps/infer float32/cost", "steps/infer bfloat16/cost"}),
+        ({"first": 2.5}, {"steps/train float32/first_cost", "case/first_cost"}),
         ({"memory": 1100}, {"steps/train float32/memory", "case/memory"}),
         ({"gflop": 50.5}, {"steps/train float32/gflop", "steps/infer float32/gflop"}),
         ({"waiting": 0.4}, {"case/waiting"}),
@@ -115,6 +117,10 @@ def test_every_axis_has_four_points_and_every_model_a_case_and_steps():
         (["--full", "Pix2Pix"], "--full needs --data_path NAME=PATH for Pix2Pix"),
         (["--update", "--with_option=--ngf=8"], "leave --with_option out"),
         (["--versus=sleep 1"], "it must be NAME=COMMAND"),
+        (["--versus=a=sleep 1", "--only", "growth"], "--versus takes turns with the steps"),
+        (["--full", "--growth"], "--only, --growth and --full: give one of them"),
+        (["--full", "Pix2Pix", "--data_path=pix2pix"], "--data_path pix2pix: it must be NAME=PATH"),
+        (["--update", "--repeats=1"], "--update needs at least --repeats 2"),
         (["--nothing"], "unrecognized arguments: --nothing"),
     ],
 )

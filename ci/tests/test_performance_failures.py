@@ -10,11 +10,12 @@ from pathlib import Path
 import calibration
 import performance_cases
 import performance_results
+import performance_run
 import performance_steps
 import pytest
 import scripts
 import timing
-from conftest import has_ended
+from conftest import RATES, has_ended
 
 STEPS = ["--only", "steps"]
 
@@ -74,7 +75,7 @@ def test_a_machine_that_cannot_be_calibrated_is_told_in_the_report(run, monkeypa
 @pytest.mark.parametrize("words", [STEPS, ["--growth"]])
 def test_seconds_that_are_no_number_are_a_failure(run, words):
     run("--update", *words)
-    status, found = run(*words, seconds=float("nan"))
+    status, found = run(*words, seconds=float("nan"), infer=float("nan"))
     assert status == 1
     assert statuses(found) == {"failed"}
 
@@ -156,8 +157,53 @@ def test_a_processor_without_bfloat16_leaves_its_baselines_out(run, monkeypatch)
     assert statuses(found, "steps/train float32/") == {"ok"}
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_mixed_precision_that_falls_back_is_not_taken_for_float32(run, monkeypatch, fails):
+    run("--update", *STEPS)
+    original = timing.run
+
+    def narrow(words, *more):
+        if fails and "--precision_mode=force_fp32" in words:
+            raise RuntimeError("it fell over")
+        return dict(original(words, *more), precision="float32")
+
+    monkeypatch.setattr(timing, "run", narrow)
+    status, found = run(*STEPS)
+    assert status == 1
+    assert statuses(found, "steps/train float32/") == {"failed" if fails else "ok"}
+    assert statuses(found, "steps/train bfloat16/") == {"failed"}
+    note = found["steps/train bfloat16/cost"]["measured"]["note"]
+    assert note == "mixed precision was asked for, float32 ran"
+
+
+def test_baselines_that_cannot_be_written_do_not_pass_and_lose_no_report(
+    run, monkeypatch, tmp_path
+):
+    def full(*words):
+        raise OSError(28, "No space left on device")
+
+    run("--update", *STEPS)
+    monkeypatch.setattr(performance_run.verdicts, "update", full)
+    (tmp_path / "out" / "report.md").unlink()
+    status, found = run("--update", *STEPS)
+    assert status == 1
+    assert statuses(found) == {"ok"}
+    assert (tmp_path / "out" / "report.md").exists()
+
+
+def test_after_a_failure_the_machine_is_measured_again(monkeypatch):
+    measured, machine = [], timing.Machine()
+    monkeypatch.setattr(timing, "rates", lambda environment: measured.append(1) or RATES)
+    environment = scripts.Environment("tf2", Path(sys.executable), "tensorflow")
+    machine.measure(environment)
+    machine.rates(environment)  # is known; then something fails, and nothing is measured after it
+    assert len(measured) == 1
+    machine.rates(environment)
+    assert len(measured) == 2
+
+
 def test_what_a_program_does_not_tell_has_no_value():
-    repeat = timing.one_repeat({"sec_per_step": 0.5}, {"matmul_gflops": 1.0, "float32": 2.0})
+    repeat = timing.one_repeat({"sec_per_step": 0.5}, dict(RATES, float32=2.0))
     assert (repeat["memory"], repeat["first_cost"], repeat["gflop"]) == (None, None, None)
     (value,) = timing.measured("tf2", "tools/fid/steps/network float32", [repeat])
     assert (value.name, value.value) == ("tf2/tools/fid/steps/network float32/cost", 1.0)
