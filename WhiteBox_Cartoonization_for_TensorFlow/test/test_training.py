@@ -116,7 +116,8 @@ def test_the_lines_are_the_documented_ones_with_the_losses_of_their_steps(whole)
         names = ("d_loss_total", "g_loss_total", "recon_loss")
         text = "Iter: %d, d_loss: %.6f, g_loss: %.6f, recon_loss: %.9f"
         assert lines[3 + 2 * step] == text % (step, *(record[name] for name in names))
-    assert len(lines) == 4 + 2 * 6
+    report = out / "train_cartoon" / "checkpoint" / "report.html"
+    assert lines[4 + 2 * 6 :] == ["report: %s" % report]
 
 
 def test_the_log_has_ten_losses_that_belong_together(whole):
@@ -229,7 +230,7 @@ def test_a_terminated_run_goes_on_as_if_nothing_had_been(whole, tmp_path, monkey
 
     monkeypatch.setattr(training, "log_line", line_then_signal)
     printed = train(*words_of(dataset, tmp_path, 6, "--save_steps=5"))
-    assert printed.endswith("\nstopped at step 3\n")
+    assert "\nstopped at step 3\nreport: " in printed
     assert (summary(tmp_path)["stopped"], summary(tmp_path)["steps"]) == (True, 3)
     for folder in ("checkpoint", "saved_models"):
         assert checkpoint_steps(str(tmp_path / "train_cartoon" / folder), "model") == [3]
