@@ -252,7 +252,8 @@ def test_the_910_scripts_train_and_evaluate_from_any_directory(shapes, tmp_path)
         DEVICE_TARGET="CPU",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert done.stdout.splitlines()[-1] == " [*] Training finished!"
+    assert done.stdout.splitlines()[-2] == " [*] Training finished!"
+    assert done.stdout.splitlines()[-1].startswith("report: ")
     assert "device CPU" in (tmp_path / "logs" / "train.log").read_text()
     assert read_json(str(tmp_path / "o" / DATASET / "checkpoint" / "training.json"))["steps"] == 1
     done = _shell("scripts/run_eval_910.sh", 0, *words, cwd=tmp_path, DEVICE_TARGET="CPU")
