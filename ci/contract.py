@@ -20,8 +20,8 @@ from copies import model_folders, wanted
 ROOT = Path(__file__).resolve().parents[1]
 REQUIRED = (
     "README.md README_CN.md requirements.txt modelzoo_level.txt test/cases.py test/speed.py "
-    "modelarts_entry.py modelarts_entry_acc.py modelarts_entry_perf.py test/train_full_1p.sh test/train_full_8p.sh "
-    "test/train_performance_1p.sh test/train_performance_8p.sh"
+    "modelarts_entry.py modelarts_entry_acc.py modelarts_entry_perf.py test/train_full_1p.sh "
+    "test/train_full_8p.sh test/train_performance_1p.sh test/train_performance_8p.sh"
 )
 ENTRY_SCRIPTS = {  # how a folder's name begins -> the paths its users call
     "WhiteBox": "train_code/pretrain.py train_code/train.py test_code/cartoonize.py npu_train.sh "
