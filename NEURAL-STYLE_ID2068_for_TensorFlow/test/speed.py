@@ -8,7 +8,6 @@ ci/performance.py. All layers are used: --content_weight_blend is 0.5 unless it 
 import dataclasses
 import json
 import os
-import resource
 import sys
 import time
 
@@ -18,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from harness import memory
 from harness.options import option, parse_several
 from stylize import training
 from stylize.config import Config
@@ -50,11 +50,6 @@ def random_network() -> Network:
     return Network(layers, np.array(MEAN_PIXEL), "random")
 
 
-def peak_memory():
-    """Returns the most memory this process has had so far, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
 def time_steps(config, device, options):
     """Returns (seconds of each step, warm-up first; operations of one)."""
     rng, seconds = np.random.RandomState(0), []
@@ -84,7 +79,7 @@ if __name__ == "__main__":
     (options, config), (_, given) = parse_several([SpeedOptions, Config], sys.argv[2:])
     if "content_weight_blend" not in given:
         config = dataclasses.replace(config, content_weight_blend=0.5)
-    device, base = devices.choose(config), peak_memory()
+    device, base = devices.choose(config), memory.peak() // 2**20
     seconds, operations = time_steps(config, device, options)
     print(
         json.dumps(
@@ -95,7 +90,7 @@ if __name__ == "__main__":
                 "flops": operations,
                 "precision": device.mixed or "float32",
                 "base_memory_mb": base,
-                "peak_memory_mb": peak_memory(),
+                "peak_memory_mb": memory.peak() // 2**20,
                 "tensorflow": tf.__version__,
             }
         )

@@ -9,7 +9,6 @@ As one of several ranks it trains together with them.
 import dataclasses
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from harness import memory
 from harness.options import option, parse_several
 from stargan import serving, training
 from stargan.config import Config
@@ -34,11 +34,6 @@ class SpeedOptions:
     """Speed."""
 
     count: int = option(8, "runs to time", low=1)
-
-
-def peak_memory():
-    """Returns the most memory this process has had so far, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _time(function, count):
@@ -90,7 +85,7 @@ def time_inference(config, device, count):
 
 if __name__ == "__main__":
     (options, config), _ = parse_several([SpeedOptions, Config], sys.argv[2:])
-    device, base = devices.choose(config), peak_memory()
+    device, base = devices.choose(config), memory.peak() // 2**20
     if sys.argv[1] == "infer":
         seconds, operations = time_inference(config, device, options.count)
     else:
@@ -105,7 +100,7 @@ if __name__ == "__main__":
                 "flops": operations,
                 "precision": device.mixed or "float32",
                 "base_memory_mb": base,
-                "peak_memory_mb": peak_memory(),
+                "peak_memory_mb": memory.peak() // 2**20,
                 "tensorflow": tf.__version__,
             }
         )

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import resource
 import sys
 import time
 
@@ -19,6 +18,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import numpy as np
 
+from harness import memory
 from harness.options import option, parse_several
 from ugatit import device
 from ugatit.config import Config
@@ -32,11 +32,6 @@ class SpeedOptions:
     """Speed."""
 
     count: int = option(5, "runs to time", low=1)
-
-
-def peak_memory():
-    """Returns the most memory this process has had so far, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 class Products:
@@ -161,7 +156,7 @@ def main() -> int:
     layers = LAYERS if what in ("train64", "train128") else 0
     device.prepare(config)
     place = device.connect(config, train=what != "infer")
-    rng, seconds, base = np.random.RandomState(0), [], peak_memory()
+    rng, seconds, base = np.random.RandomState(0), [], memory.peak() // 2**20
     if what == "infer":
         run, products = build_inference(config, place, rng)
     else:
@@ -178,7 +173,7 @@ def main() -> int:
         "flops": None if place.graph else products.total,
         "precision": "float16" if place.half else "float32",
         "base_memory_mb": base,
-        "peak_memory_mb": peak_memory(),
+        "peak_memory_mb": memory.peak() // 2**20,
     }
     print(json.dumps(result))
     return 0

@@ -11,7 +11,6 @@ As one of several ranks it trains together with them.
 import dataclasses
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from harness import memory
 from harness.images import write_image
 from harness.options import option, parse_several
 from tf_runtime import device as devices
@@ -43,11 +43,6 @@ class SpeedOptions:
     """Speed."""
 
     count: int = option(8, "runs to time", low=1)
-
-
-def peak_memory():
-    """Returns the most memory this process has had so far, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _time(function, count):
@@ -167,7 +162,7 @@ def main():
     if what not in modes:
         sys.exit("speed.py: %r is not one of %s" % (what, ", ".join(modes)))
     (options, config), _ = parse_several([SpeedOptions, Config], sys.argv[2:])
-    device, base = devices.choose(config), peak_memory()
+    device, base = devices.choose(config), memory.peak() // 2**20
     with tempfile.TemporaryDirectory() as folder:
         if what == "train":
             seconds, operations = time_training(config, device, options.count)
@@ -187,7 +182,7 @@ def main():
         "flops": operations,
         "precision": device.mixed or "float32",
         "base_memory_mb": base,
-        "peak_memory_mb": peak_memory(),
+        "peak_memory_mb": memory.peak() // 2**20,
         "tensorflow": tf.__version__,
     }
     print(json.dumps(result))

@@ -9,7 +9,7 @@ from typing import Optional
 
 def available() -> Optional[float]:
     """Returns the bytes that this process may have in all; None where the system does not say."""
-    own = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    own = peak()
     try:
         free = 1024 * _number("/proc/meminfo", "MemAvailable:")
     except (OSError, ValueError):
@@ -27,7 +27,12 @@ def resident() -> int:
     try:
         return 1024 * _number("/proc/self/status", "VmRSS:")
     except (OSError, ValueError):
-        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak()
+
+
+def peak() -> int:
+    """Returns the most bytes of memory that this process has had so far."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _number(path, key="") -> int:
